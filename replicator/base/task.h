@@ -1,0 +1,100 @@
+#pragma once
+
+#include <asio/any_io_executor.hpp>
+#include <asio/awaitable.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <asio/steady_timer.hpp>
+#include <list>
+#include <memory>
+#include <optional>
+
+#include "replicator/base/error.h"
+
+// The few pieces that coroutines on one event loop need to wait for one another. All of them belong to one thread.
+// Cancellation is Asio's: a cancelled coroutine is left by an exception at its next wait, so what it holds is let go
+// by destructors.
+namespace transship {
+
+// Waiting for a condition that another coroutine makes true: while (!condition) co_await event.wait();
+// A condition is looked at again after each wake-up, so that spurious ones are harmless.
+class Event {
+ public:
+  explicit Event(asio::any_io_executor executor) : executor_(std::move(executor)) {}
+  asio::awaitable<void> wait();
+  // Like wait(), but not longer than until `deadline`.
+  asio::awaitable<void> wait_until(std::chrono::steady_clock::time_point deadline);
+  void notify();
+
+ private:
+  asio::any_io_executor executor_;
+  std::list<asio::steady_timer*> waiting_;  // each waiter's own, so that deadlines do not disturb one another
+};
+
+asio::awaitable<void> sleep_for(std::chrono::milliseconds pause);
+
+// A bounded number of places, given out by priority (higher first), then in the order of asking.
+class Semaphore {
+ public:
+  Semaphore(asio::any_io_executor executor, std::size_t places);
+
+  // Gives its place back when it goes.
+  class Place {
+   public:
+    Place() = default;
+    explicit Place(Semaphore* semaphore) : semaphore_(semaphore) {}
+    Place(Place&& other) noexcept : semaphore_(std::exchange(other.semaphore_, nullptr)) {}
+    Place& operator=(Place&& other) noexcept;
+    ~Place() { release(); }
+    void release();
+
+   private:
+    Semaphore* semaphore_ = nullptr;
+  };
+
+  asio::awaitable<Place> acquire(int priority = 0);
+  [[nodiscard]] std::size_t in_use() const { return in_use_; }
+  [[nodiscard]] std::size_t places() const { return places_; }
+
+ private:
+  struct Waiter {
+    explicit Waiter(asio::any_io_executor executor) : woken(std::move(executor)) {}
+    Event woken;
+    bool granted = false;
+  };
+  void give_back();
+
+  asio::any_io_executor executor_;
+  std::size_t places_;
+  std::size_t in_use_ = 0;
+  std::list<std::pair<int, Waiter*>> waiters_;  // by priority, then arrival
+};
+
+// Runs children side by side. The first error cancels the rest; join() returns only when no child is left, so children
+// may refer to what their parent's frame holds.
+class TaskGroup {
+ public:
+  explicit TaskGroup(asio::any_io_executor executor);
+  TaskGroup(const TaskGroup&) = delete;
+  TaskGroup& operator=(const TaskGroup&) = delete;
+  ~TaskGroup();
+
+  void spawn(asio::awaitable<Result<void>> child);
+  // Call exactly once after the last spawn, on every path: a group must not go before its children.
+  asio::awaitable<Result<void>> join();
+  void cancel();
+
+ private:
+  void child_done(std::exception_ptr thrown, Result<void> outcome);
+
+  asio::any_io_executor executor_;
+  std::list<asio::cancellation_signal> signals_;  // one a child; kept to the end, since Asio may still refer to it
+  std::size_t running_ = 0;
+  Event done_;
+  std::optional<Error> first_error_;
+  bool cancelled_ = false;
+};
+
+// Awaits `work` in the caller's place and turns the exception of a cancellation into an error of kind `cancelled`.
+asio::awaitable<Result<void>> cancelled_as_error(asio::awaitable<Result<void>> work);
+
+}  // namespace transship
