@@ -27,7 +27,9 @@ struct Error {
   ErrorKind kind = ErrorKind::transient;
   std::string message;  // one line for people: what failed, for which image and registry
   // How long the registry asked us to wait, where it did (Retry-After, RFC 9110 section 10.2.3).
-  std::optional<std::chrono::milliseconds> retry_after;
+  std::optional<std::chrono::milliseconds> retry_after = std::nullopt;
+  // The registry's own code, where it gave one: "MANIFEST_BLOB_UNKNOWN" (distribution-spec, "Error Codes").
+  std::string code = {};
   // True when nobody answered at all (refused, timed out, certificate refused): the registry may be down.
   bool unanswered = false;
 
@@ -39,7 +41,7 @@ template <class T>
 using Result = tl::expected<T, Error>;
 
 inline tl::unexpected<Error> fail(ErrorKind kind, std::string message) {
-  return tl::unexpected<Error>(Error{kind, std::move(message), std::nullopt, false});
+  return tl::unexpected<Error>(Error{kind, std::move(message)});
 }
 inline tl::unexpected<Error> fail(Error error) { return tl::unexpected<Error>(std::move(error)); }
 

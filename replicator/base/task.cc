@@ -15,11 +15,11 @@ Error error_of(const std::exception_ptr& thrown) {
     std::rethrow_exception(thrown);
   } catch (const std::system_error& e) {
     if (e.code() == asio::error::operation_aborted) {
-      return Error{ErrorKind::cancelled, "cancelled", std::nullopt, false};
+      return Error{ErrorKind::cancelled, "cancelled"};
     }
-    return Error{ErrorKind::transient, e.what(), std::nullopt, false};
+    return Error{ErrorKind::transient, e.what()};
   } catch (const std::exception& e) {
-    return Error{ErrorKind::transient, e.what(), std::nullopt, false};
+    return Error{ErrorKind::transient, e.what()};
   }
 }
 
@@ -144,7 +144,7 @@ asio::awaitable<Result<void>> TaskGroup::join() {
     if (!stopped && state.cancelled() != asio::cancellation_type::none) {
       stopped = true;
       if (!first_error_) {
-        first_error_ = Error{ErrorKind::cancelled, "cancelled", std::nullopt, false};
+        first_error_ = Error{ErrorKind::cancelled, "cancelled"};
       }
       cancel();
     }

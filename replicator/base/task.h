@@ -3,10 +3,14 @@
 #include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
 #include <asio/cancellation_signal.hpp>
+#include <asio/co_spawn.hpp>
 #include <asio/steady_timer.hpp>
+#include <asio/use_awaitable.hpp>
 #include <list>
 #include <memory>
 #include <optional>
+#include <type_traits>
+#include <utility>
 
 #include "replicator/base/error.h"
 
@@ -93,6 +97,19 @@ class TaskGroup {
   std::optional<Error> first_error_;
   bool cancelled_ = false;
 };
+
+namespace detail {
+template <class Function>
+asio::awaitable<std::invoke_result_t<Function>> call(Function function) {
+  co_return function();
+}
+}  // namespace detail
+
+// Runs a blocking function on a pool's thread and comes back to the caller's executor with its result.
+template <class Pool, class Function>
+auto offload(Pool& pool, Function function) {
+  return asio::co_spawn(pool, detail::call(std::move(function)), asio::use_awaitable);
+}
 
 // Awaits `work` in the caller's place and turns the exception of a cancellation into an error of kind `cancelled`.
 asio::awaitable<Result<void>> cancelled_as_error(asio::awaitable<Result<void>> work);

@@ -129,8 +129,7 @@ std::size_t Transfer::take_header(std::string_view line) {
   header_bytes_ += line.size();
   if (header_bytes_ > header_bytes_max) {
     error_ = Error{ErrorKind::invalid,
-                   fmt::format("{}: more than {} bytes of headers", where(), header_bytes_max),
-                   std::nullopt, false};
+                   fmt::format("{}: more than {} bytes of headers", where(), header_bytes_max)};
     return 0;
   }
   if (head_complete_) return line.size();  // trailers say nothing that we need
@@ -212,8 +211,7 @@ void Transfer::finished(CURLcode code) {
 
 void Transfer::break_off(std::string reason) {
   engine_->remove(*this);
-  end(Error{ErrorKind::transient, fmt::format("{}: {}", where(), reason), std::nullopt,
-            !head_complete_});
+  end(Error{ErrorKind::transient, fmt::format("{}: {}", where(), reason), std::nullopt, {}, !head_complete_});
 }
 
 void Transfer::end(std::optional<Error> error) {
@@ -291,8 +289,7 @@ std::string Transfer::where() const {
 Error Transfer::error_of(CURLcode code) const {
   const std::string detail = error_text_[0] != '\0' ? std::string(&error_text_[0])
                                                     : std::string(curl_easy_strerror(code));
-  Error error{ErrorKind::transient, fmt::format("{}: {}", where(), detail), std::nullopt,
-              !head_complete_};
+  Error error{ErrorKind::transient, fmt::format("{}: {}", where(), detail), std::nullopt, {}, !head_complete_};
   switch (code) {
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:

@@ -1,10 +1,11 @@
 #include "replicator/oci/manifest.h"
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+
+#include "replicator/base/base64.h"
 
 namespace transship::oci {
 
@@ -69,19 +70,6 @@ Result<std::string> optional_string(const Json& object, const char* key, std::st
   return found->get<std::string>();
 }
 
-// Base64 of RFC 4648 section 4, as descriptors embed their content.
-std::optional<std::string> decoded_base64(const std::string& text) {
-  if (text.size() % 4 != 0) return std::nullopt;
-  std::string out(text.size() / 4 * 3, '\0');
-  const int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                                   reinterpret_cast<const unsigned char*>(text.data()),
-                                   static_cast<int>(text.size()));
-  if (size < 0) return std::nullopt;
-  const auto padding = static_cast<std::size_t>(std::count(text.end() - std::min<std::ptrdiff_t>(2, std::ssize(text)), text.end(), '='));
-  out.resize(static_cast<std::size_t>(size) - padding);
-  return out;
-}
-
 Result<void> read_extras(const Json& json, std::string_view where, Descriptor& descriptor) {
   if (const auto urls = json.find("urls"); urls != json.end() && !urls->is_null()) {
     if (!urls->is_array()) return invalid(fmt::format("{}.urls is not a list", where));
@@ -93,7 +81,7 @@ Result<void> read_extras(const Json& json, std::string_view where, Descriptor& d
   auto data = optional_string(json, "data", where);
   if (!data) return fail(data.error());
   if (data->empty()) return {};
-  auto content = decoded_base64(*data);
+  auto content = base64_decoded(*data);
   // Content that does not prove itself is not used; the blob is then fetched like any other.
   if (content && content->size() == descriptor.size &&
       Digest::of(*content, descriptor.digest.algorithm()) == descriptor.digest) {

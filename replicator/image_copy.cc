@@ -1,0 +1,247 @@
+#include "replicator/image_copy.h"
+
+#include <fmt/format.h>
+
+#include "replicator/blob_copy.h"
+#include "replicator/image_tree.h"
+
+namespace transship {
+
+namespace {
+
+using registry::Registry;
+using ManifestHead = std::optional<Registry::ManifestHead>;
+
+// One image on its way: look, read, plan, act.
+class ImageCopy {
+ public:
+  ImageCopy(ImageJob job, ImageProgress& progress)
+      : job_(std::move(job)), progress_(progress), source_(job_.source), target_(job_.target.registry()) {}
+
+  asio::awaitable<Result<ImageResult>> run();
+
+ private:
+  [[nodiscard]] oci::Reference target_reference() const;
+  asio::awaitable<Result<bool>> look();
+  asio::awaitable<Result<void>> read_root();
+  asio::awaitable<Result<void>> read_rest();
+  asio::awaitable<Result<void>> find_held();
+  asio::awaitable<Result<void>> find_child_at_target(oci::Digest digest);
+  asio::awaitable<Result<void>> find_freshness();
+  asio::awaitable<Result<void>> act(const Plan& plan);
+  asio::awaitable<Result<void>> carry_blobs(const Plan& plan);
+  asio::awaitable<Result<void>> carry_blob(BlobStep step);
+  asio::awaitable<Result<void>> put_manifests(const Plan& plan);
+  asio::awaitable<Result<void>> put_manifest(ManifestStep step);
+  Result<Plan> plan();
+  void forget_what_was_believed();
+
+  ImageJob job_;
+  ImageProgress& progress_;
+  Registry& source_;
+  Registry& target_;
+  std::optional<oci::Digest> source_digest_;
+  std::optional<oci::Digest> target_digest_;
+  std::shared_ptr<const oci::Manifest> root_;
+  ImageTree tree_;
+  std::set<oci::Digest> held_;  // children that the target's repository shows already
+  bool target_is_fresh_ = false;
+  ImageResult result_{ImageOutcome::copied, oci::Digest::of(""), {}, {}};
+};
+
+oci::Reference ImageCopy::target_reference() const {
+  if (job_.target_tag) return *job_.target_tag;
+  return root_ ? root_->digest : *source_digest_;
+}
+
+asio::awaitable<Result<ImageResult>> ImageCopy::run() {
+  auto in_step = co_await look();
+  if (!in_step) co_return fail(in_step.error());
+  if (*in_step) {
+    result_.outcome = ImageOutcome::unchanged;
+    result_.digest = *source_digest_;
+    co_return result_;
+  }
+  if (auto read = co_await read_rest(); !read) co_return fail(read.error());
+  auto steps = plan();
+  if (!steps) co_return fail(steps.error());
+  auto acted = co_await act(*steps);
+  if (!acted && (acted.error().code == "MANIFEST_BLOB_UNKNOWN" || acted.error().code == "BLOB_UNKNOWN" ||
+                 acted.error().code == "MANIFEST_UNKNOWN")) {
+    // Something that was believed to be at the target is gone: ask about everything, once.
+    forget_what_was_believed();
+    if (auto read = co_await read_rest(); !read) co_return fail(read.error());
+    steps = plan();
+    if (!steps) co_return fail(steps.error());
+    acted = co_await act(*steps);
+  }
+  if (!acted) co_return fail(acted.error());
+  result_.digest = root_->digest;
+  co_return result_;
+}
+
+// The target is asked first, since it is near. The source is asked for its digest alone where that may be all we need,
+// else for the manifest at once. True when both show the same.
+asio::awaitable<Result<bool>> ImageCopy::look() {
+  if (const auto* digest = job_.source_reference.digest()) source_digest_ = *digest;
+  if (job_.target_tag || source_digest_) {
+    auto shown = co_await target_.head_manifest(job_.target_repository, target_reference());
+    if (!shown) co_return fail(shown.error());
+    if (*shown) target_digest_ = (*shown)->digest;
+  }
+  if (source_digest_) {
+    if (target_digest_ == source_digest_) co_return true;
+  } else if (target_digest_ && (!job_.expected || *job_.expected == *target_digest_)) {
+    auto shown = co_await source_.head_manifest(job_.source_repository, job_.source_reference);
+    if (!shown) co_return fail(shown.error());
+    if (*shown) source_digest_ = (*shown)->digest;
+    if (source_digest_ == target_digest_) co_return true;
+  }
+  if (auto read = co_await read_root(); !read) co_return fail(read.error());
+  source_digest_ = root_->digest;
+  if (!job_.target_tag && !target_digest_ && job_.source_reference.tag() != nullptr) {
+    auto shown = co_await target_.head_manifest(job_.target_repository, root_->digest);
+    if (!shown) co_return fail(shown.error());
+    if (*shown) target_digest_ = (*shown)->digest;
+  }
+  co_return target_digest_ == source_digest_;
+}
+
+asio::awaitable<Result<void>> ImageCopy::read_root() {
+  auto manifest = co_await source_.get_manifest(job_.source_repository, job_.source_reference);
+  if (!manifest) co_return fail(manifest.error());
+  if (!*manifest) {
+    co_return fail(ErrorKind::not_found, fmt::format("{} does not have {}{}", source_.name(),
+                                                     job_.source_repository.str(),
+                                                     job_.source_reference.suffix()));
+  }
+  root_ = std::make_shared<const oci::Manifest>(std::move(**manifest));
+  progress_.digest = root_->digest;
+  co_return Result<void>{};
+}
+
+// What is below the manifest, and at the same time what the target has of it.
+asio::awaitable<Result<void>> ImageCopy::read_rest() {
+  if (auto held = co_await find_held(); !held) co_return fail(held.error());
+  TaskGroup group(co_await asio::this_coro::executor);
+  group.spawn([](ImageCopy& self) -> asio::awaitable<Result<void>> {
+    auto tree = co_await read_tree(self.source_, self.job_.source_repository, self.root_, self.held_);
+    if (!tree) co_return fail(tree.error());
+    self.tree_ = std::move(*tree);
+    co_return Result<void>{};
+  }(*this));
+  if (!target_digest_) group.spawn(find_freshness());
+  co_return co_await group.join();
+}
+
+// A target that has an older version of an index is likely to have some of its children; one request each tells.
+asio::awaitable<Result<void>> ImageCopy::find_held() {
+  if (!target_digest_ || !root_->is_index()) co_return Result<void>{};
+  TaskGroup group(co_await asio::this_coro::executor);
+  for (const oci::Descriptor& child : root_->manifests) group.spawn(find_child_at_target(child.digest));
+  co_return co_await group.join();
+}
+
+asio::awaitable<Result<void>> ImageCopy::find_child_at_target(oci::Digest digest) {
+  auto shown = co_await target_.head_manifest(job_.target_repository, digest);
+  if (!shown) co_return fail(shown.error());
+  if (*shown) held_.insert(std::move(digest));
+  co_return Result<void>{};
+}
+
+asio::awaitable<Result<void>> ImageCopy::find_freshness() {
+  auto fresh = co_await job_.target.is_fresh(job_.target_repository);
+  if (!fresh) co_return fail(fresh.error());
+  target_is_fresh_ = *fresh;
+  co_return Result<void>{};
+}
+
+Result<Plan> ImageCopy::plan() {
+  const BlobLocations& locations = job_.target.locations();
+  const auto places = [&](const oci::Digest& blob) {
+    return BlobPlace{locations.holds(blob, job_.target_repository),
+                     locations.elsewhere(blob, job_.target_repository)};
+  };
+  auto plan = make_plan(tree_, held_, places, target_reference());
+  if (!plan) return plan;
+  progress_.bytes_total = plan->sum(BlobAction::send).bytes + plan->sum(BlobAction::mount).bytes;
+  return plan;
+}
+
+asio::awaitable<Result<void>> ImageCopy::act(const Plan& plan) {
+  if (auto carried = co_await carry_blobs(plan); !carried) co_return fail(carried.error());
+  co_return co_await put_manifests(plan);
+}
+
+asio::awaitable<Result<void>> ImageCopy::carry_blobs(const Plan& plan) {
+  result_.blobs = {};
+  result_.bytes = {};
+  TaskGroup group(co_await asio::this_coro::executor);
+  for (const BlobStep& step : plan.blobs) group.spawn(carry_blob(step));
+  co_return co_await group.join();
+}
+
+asio::awaitable<Result<void>> ImageCopy::carry_blob(BlobStep step) {
+  BlobJob job{source_, job_.source_repository, job_.target, job_.target_repository, target_is_fresh_,
+              job_.priority};
+  auto outcome = co_await copy_blob(std::move(job), step);
+  if (!outcome) co_return fail(outcome.error());
+  switch (*outcome) {
+    case BlobOutcome::copied:
+    case BlobOutcome::resumed:
+      ++result_.blobs.copied;
+      result_.bytes.sent += step.blob.size;
+      break;
+    case BlobOutcome::mounted:
+      ++result_.blobs.mounted;
+      result_.bytes.mounted += step.blob.size;
+      break;
+    case BlobOutcome::present:
+      ++result_.blobs.present;
+      result_.bytes.present += step.blob.size;
+      break;
+  }
+  co_return Result<void>{};
+}
+
+asio::awaitable<Result<void>> ImageCopy::put_manifests(const Plan& plan) {
+  for (const std::vector<ManifestStep>& level : plan.manifests) {
+    TaskGroup group(co_await asio::this_coro::executor);
+    for (const ManifestStep& step : level) group.spawn(put_manifest(step));
+    if (auto put = co_await group.join(); !put) co_return fail(put.error());
+  }
+  co_return Result<void>{};
+}
+
+asio::awaitable<Result<void>> ImageCopy::put_manifest(ManifestStep step) {
+  co_return co_await target_.put_manifest(job_.target_repository, step.reference, step.manifest);
+}
+
+void ImageCopy::forget_what_was_believed() {
+  for (const auto& manifest : tree_.manifests) {
+    for (const oci::Descriptor& blob : manifest->blobs) {
+      job_.target.locations().forget(blob.digest, job_.target_repository);
+    }
+  }
+  held_.clear();
+  target_digest_.reset();  // its children are not looked for a second time, but read and put
+  target_is_fresh_ = false;
+}
+
+}  // namespace
+
+std::string_view to_string(ImageOutcome outcome) {
+  return outcome == ImageOutcome::copied ? "copied" : "unchanged";
+}
+
+asio::awaitable<Result<ImageResult>> copy_image(ImageJob job, ImageProgress& progress) {
+  const std::string doing =
+      fmt::format("{}{} from {} to {}", job.source_repository.str(), job.source_reference.suffix(),
+                  job.source.name(), job.target.registry().name());
+  ImageCopy copy(std::move(job), progress);
+  auto result = co_await copy.run();
+  if (!result) co_return fail(result.error().with_context(doing));
+  co_return result;
+}
+
+}  // namespace transship

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+
+#include "replicator/plan.h"
+#include "replicator/target.h"
+
+namespace transship {
+
+// One image to bring to one target: what the source shows under a reference now, to be found at the target by tag, or by
+// its digest where there is no tag.
+struct ImageJob {
+  registry::Registry& source;
+  oci::Repository source_repository;
+  oci::Reference source_reference;
+  Target& target;
+  oci::Repository target_repository;
+  std::optional<oci::Tag> target_tag;
+  // What an event said that the source shows. Only a hint, which saves a round trip when it differs from the target's.
+  std::optional<oci::Digest> expected = {};
+  int priority = 0;
+};
+
+enum class ImageOutcome { copied, unchanged };
+std::string_view to_string(ImageOutcome outcome);
+
+struct ImageResult {
+  ImageOutcome outcome = ImageOutcome::unchanged;
+  oci::Digest digest;  // what source and target show now
+  struct Blobs {
+    std::uint64_t copied = 0, mounted = 0, present = 0;
+  } blobs;
+  struct Bytes {
+    std::uint64_t sent = 0, mounted = 0, present = 0;
+  } bytes;
+};
+
+// Told on the way, for whoever shows progress.
+struct ImageProgress {
+  std::optional<oci::Digest> digest;
+  std::uint64_t bytes_total = 0;  // of its blobs; 0 until the manifest was read
+};
+
+// Makes the target hold what the source holds: blobs, then manifests from the bottom up, the tag last. It returns success
+// only once the target has answered that it shows the digest. Errors: not_found (the source does not have it), and what
+// the registries say.
+asio::awaitable<Result<ImageResult>> copy_image(ImageJob job, ImageProgress& progress);
+
+}  // namespace transship

@@ -1,0 +1,80 @@
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "replicator/registry/registry.h"
+
+// Lists in pages (distribution-spec "Listing Tags", RFC 8288 links).
+namespace transship::registry {
+
+namespace {
+
+constexpr std::size_t page_bytes_max = 8UL << 20U;
+
+// The target of the link with rel="next", if there is one.
+std::optional<std::string> next_link(const http::ResponseHead& head) {
+  for (const auto& [name, value] : head.headers) {
+    if (name != "link" || value.find("rel=\"next\"") == std::string::npos) continue;
+    const std::size_t open = value.find('<');
+    const std::size_t close = value.find('>', open);
+    if (open != std::string::npos && close != std::string::npos) {
+      return value.substr(open + 1, close - open - 1);
+    }
+  }
+  return std::nullopt;
+}
+
+Result<std::size_t> add_names(const std::string& body, const char* key, std::set<std::string>& names) {
+  const auto json = nlohmann::json::parse(body, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return fail(ErrorKind::invalid, "the list is not a JSON object");
+  const auto list = json.find(key);
+  if (list == json.end() || list->is_null()) return 0;  // docker-registry: a repository without tags
+  if (!list->is_array()) return fail(ErrorKind::invalid, fmt::format("\"{}\" is not a list", key));
+  const std::size_t before = names.size();
+  for (const auto& entry : *list) {
+    if (!entry.is_string()) return fail(ErrorKind::invalid, fmt::format("\"{}\" holds no strings", key));
+    names.insert(entry.get<std::string>());
+  }
+  return names.size() - before;
+}
+
+}  // namespace
+
+asio::awaitable<Result<std::optional<std::vector<std::string>>>> Registry::list(std::string target,
+                                                                                Scopes scopes,
+                                                                                const char* key,
+                                                                                std::string doing) {
+  std::set<std::string> names;
+  for (std::size_t page = 0; page < pages_max; ++page) {
+    Call call;
+    call.target = target;
+    call.scopes = scopes;
+    auto answer = co_await transport_.send(std::move(call));
+    if (!answer) co_return fail(answer.error());
+    if (answer->head.status == 404) co_return std::optional<std::vector<std::string>>();
+    if (answer->head.status != 200) co_return fail(co_await transport_.error_of(std::move(*answer), doing));
+    const auto next = next_link(answer->head);
+    auto body = co_await answer->exchange.read_all(page_bytes_max);
+    const std::string context = fmt::format("{}: {}", doing, name());
+    if (!body) co_return fail(body.error().with_context(context));
+    auto added = add_names(*body, key, names);
+    if (!added) co_return fail(added.error().with_context(context));
+    if (names.size() > names_max) {
+      co_return fail(ErrorKind::invalid, fmt::format("{} lists more than {} names", context, names_max));
+    }
+    if (!next) co_return std::vector<std::string>(names.begin(), names.end());
+    auto url = answer->url.resolve(*next);
+    if (!url) co_return fail(url.error().with_context(context));
+    if (url->origin() != answer->url.origin()) {
+      co_return fail(ErrorKind::invalid, context + " sends its next page to another host");
+    }
+    if (url->target == target || *added == 0) {
+      co_return fail(ErrorKind::invalid, context + " gives pages without end");
+    }
+    target = url->target;
+  }
+  co_return fail(ErrorKind::invalid, fmt::format("{}: {} gives more than {} pages", doing, name(), pages_max));
+}
+
+}  // namespace transship::registry

@@ -1,0 +1,221 @@
+#include "replicator/registry/transport.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+namespace transship::registry {
+
+namespace {
+
+constexpr int redirects_max = 5;
+constexpr int token_renewals_max = 2;
+constexpr int waits_max = 3;  // Retry-After obeyed within one call
+constexpr std::size_t error_body_bytes_max = 64UL << 10U;
+constexpr std::chrono::seconds short_answer_within{120};
+
+bool is_redirect(int status) {
+  return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
+
+std::optional<std::chrono::milliseconds> retry_after_of(const http::ResponseHead& head) {
+  const auto header = head.header("retry-after");
+  if (!header) return std::nullopt;
+  const auto seconds = parse_retry_after(*header, static_cast<long>(std::time(nullptr)));
+  if (!seconds) return std::nullopt;
+  return std::chrono::seconds(*seconds);
+}
+
+struct RegistryMessage {
+  std::string code;
+  std::string message;
+};
+
+// The error body of the distribution-spec; a body that is something else says nothing.
+RegistryMessage read_error_body(const std::string& body) {
+  const auto json = nlohmann::json::parse(body, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return {};
+  const auto errors = json.find("errors");
+  if (errors == json.end() || !errors->is_array() || errors->empty() || !(*errors)[0].is_object()) {
+    return {};
+  }
+  RegistryMessage found;
+  const auto text = [&](const char* key) {
+    const auto value = (*errors)[0].find(key);
+    if (value == (*errors)[0].end() || !value->is_string()) return std::string();
+    std::string shown = value->get<std::string>().substr(0, 300);
+    std::replace_if(shown.begin(), shown.end(), [](char c) { return c >= 0 && c < ' '; }, ' ');
+    return shown;
+  };
+  found.code = text("code");
+  found.message = text("message");
+  return found;
+}
+
+}  // namespace
+
+ErrorKind kind_of_status(int status, std::string_view code, bool has_retry_after) {
+  if (status == 429) return ErrorKind::throttled;
+  if (status == 503) return has_retry_after ? ErrorKind::throttled : ErrorKind::transient;
+  if (status == 401 || status == 403) return ErrorKind::unauthorized;
+  if (status == 404 || status == 410) return ErrorKind::not_found;
+  if (status == 409 || status == 412) return ErrorKind::conflict;
+  if (status == 405 || status == 501) return ErrorKind::unsupported;
+  if (status == 408 || status == 425 || status >= 500) return ErrorKind::transient;
+  // The bytes were proven before they were sent: docker-registry says this of two uploads that met.
+  if (code == "DIGEST_INVALID" || code == "BLOB_UPLOAD_INVALID") return ErrorKind::transient;
+  return ErrorKind::invalid;
+}
+
+Transport::Transport(http::Client& client, TransportOptions options,
+                     std::unique_ptr<CredentialSource> credentials, Observer& observer)
+    : client_(client),
+      options_(std::move(options)),
+      authorizer_(client, options_.url, options_.tls, std::move(credentials)),
+      observer_(observer),
+      connections_(client.executor(), options_.connections) {}
+
+bool Transport::is_own(const http::Url& url) const { return url.origin() == options_.url.origin(); }
+
+asio::awaitable<Result<http::Request>> Transport::request_for(const Call& call, const http::Url& url) {
+  http::Request request;
+  request.method = call.method;
+  request.url = url;
+  request.headers = call.headers;
+  request.body = call.body;
+  request.upload_bytes = call.upload_bytes;
+  request.timeouts = options_.timeouts;
+  if (call.short_answer) request.timeouts.total = short_answer_within;
+  if (call.answer_within) request.timeouts.answer = *call.answer_within;
+  // A client certificate is a credential too: it goes to the registry alone. A private authority is only trust.
+  request.tls = options_.tls;
+  if (!is_own(url)) {
+    if (options_.tls && !options_.tls->cert_file.empty()) {
+      request.tls = std::make_shared<http::Tls>(http::Tls{options_.tls->ca_file, {}, {}});
+    }
+    co_return request;
+  }
+  auto authorization = co_await authorizer_.authorization(call.scopes);
+  if (!authorization) co_return fail(authorization.error());
+  if (!authorization->empty()) request.headers.emplace_back("Authorization", *authorization);
+  co_return request;
+}
+
+asio::awaitable<Result<Transport::Sent>> Transport::send_once(const Call& call, const http::Url& url) {
+  auto request = co_await request_for(call, url);
+  if (!request) co_return fail(request.error());
+  std::string authorization;
+  if (!request->headers.empty() && request->headers.back().first == "Authorization") {
+    authorization = request->headers.back().second;
+  }
+  const auto started = std::chrono::steady_clock::now();
+  auto exchange = client_.start(std::move(*request));
+  auto head = co_await exchange.head();
+  observer_.request_done(options_.name, call.method, head ? head->status : 0,
+                         std::chrono::steady_clock::now() - started);
+  if (!head) co_return fail(head.error());
+  co_return Sent{std::move(*head), std::move(exchange), std::move(authorization)};
+}
+
+Result<http::Url> Transport::redirected(const http::Url& from, const http::ResponseHead& head) const {
+  const auto location = head.header("location");
+  auto next = location ? from.resolve(*location)
+                       : fail(ErrorKind::invalid, "a redirect without a Location");
+  if (!next) return fail(next.error().with_context(options_.name));
+  if (from.scheme == "https" && next->scheme == "http") {
+    return fail(ErrorKind::invalid,
+                fmt::format("{}: a redirect from https to {}", options_.name, next->origin()));
+  }
+  return next;
+}
+
+asio::awaitable<Result<bool>> Transport::renew(const Call& call, const Sent& refused) {
+  std::vector<std::string> challenges;
+  for (const auto& [name, value] : refused.head.headers) {
+    if (name == "www-authenticate") challenges.push_back(value);
+  }
+  auto again = co_await authorizer_.challenged(call.scopes, refused.authorization, std::move(challenges));
+  if (again && *again) observer_.request_retried(options_.name, "token");
+  co_return again;
+}
+
+asio::awaitable<Result<Answer>> Transport::send(Call call) {
+  http::Url url = options_.url;
+  if (call.url) {
+    url = *call.url;
+  } else {
+    url.target = call.target;
+  }
+  auto place = call.place ? std::move(*call.place) : co_await connections_.acquire();
+  int redirects = 0;
+  int renewals = 0;
+  int waits = 0;
+  for (;;) {
+    auto sent = co_await send_once(call, url);
+    if (!sent) co_return fail(sent.error());
+    const int status = sent->head.status;
+    if (status == 401 && is_own(url) && renewals < token_renewals_max) {
+      ++renewals;
+      auto again = co_await renew(call, *sent);
+      if (!again) co_return fail(again.error());
+      if (*again) {
+        static_cast<void>(co_await sent->exchange.read_all(error_body_bytes_max));  // keeps the connection
+        continue;
+      }
+    }
+    if (is_redirect(status) && (call.method == "GET" || call.method == "HEAD")) {
+      auto next = redirected(url, sent->head);
+      if (!next) co_return fail(next.error());
+      if (++redirects > redirects_max) {
+        co_return fail(ErrorKind::invalid,
+                       fmt::format("{}: more than {} redirects", options_.name, redirects_max));
+      }
+      url = std::move(*next);
+      continue;
+    }
+    const auto wait = retry_after_of(sent->head);
+    if ((status == 429 || status == 503) && wait && *wait <= options_.longest_wait && waits < waits_max) {
+      ++waits;
+      observer_.request_retried(options_.name, "throttled");
+      static_cast<void>(co_await sent->exchange.read_all(error_body_bytes_max));
+      co_await sleep_for(std::max(*wait, std::chrono::milliseconds(100)));
+      continue;
+    }
+    co_return Answer{std::move(sent->head), std::move(sent->exchange), std::move(url), std::move(place)};
+  }
+}
+
+asio::awaitable<Result<Transport::Upload>> Transport::start_upload(Call call) {
+  const http::Url url = *call.url;
+  auto request = co_await request_for(call, url);
+  if (!request) co_return fail(request.error());
+  auto place = call.place ? std::move(*call.place) : co_await connections_.acquire();
+  const auto started = std::chrono::steady_clock::now();
+  co_return Upload{client_.start(std::move(*request)), std::move(place), call.method, url, started};
+}
+
+asio::awaitable<Result<Answer>> Transport::settle(Upload upload) {
+  auto head = co_await upload.exchange.head();
+  observer_.request_done(options_.name, upload.method, head ? head->status : 0,
+                         std::chrono::steady_clock::now() - upload.started);
+  if (!head) co_return fail(head.error());
+  co_return Answer{std::move(*head), std::move(upload.exchange), std::move(upload.url),
+                   std::move(upload.place)};
+}
+
+asio::awaitable<Error> Transport::error_of(Answer answer, std::string doing) {
+  auto body = co_await answer.exchange.read_all(error_body_bytes_max);
+  const RegistryMessage said = body ? read_error_body(*body) : RegistryMessage{};
+  const auto retry_after = retry_after_of(answer.head);
+  Error error{kind_of_status(answer.head.status, said.code, retry_after.has_value()),
+              fmt::format("{}: {} answered {}", doing, options_.name, answer.head.status)};
+  if (!said.code.empty()) error.message += " " + said.code;
+  if (!said.message.empty()) error.message += ": " + said.message;
+  error.retry_after = retry_after;
+  error.code = said.code;
+  co_return error;
+}
+
+}  // namespace transship::registry
