@@ -4,6 +4,8 @@
 
 #include <bitset>
 
+#include "config/quote.h"
+
 namespace transship::config {
 
 namespace {
@@ -31,7 +33,7 @@ Glob::Glob(std::string text)
 
 tl::expected<Glob, std::string> Glob::parse(std::string_view text) {
   if (const char* fault = fault_of(text)) {
-    return tl::unexpected(fmt::format("the pattern \"{}\" {}", text, fault));
+    return tl::unexpected(fmt::format("the pattern {} {}", quote(text), fault));
   }
   return Glob(std::string(text));
 }

@@ -57,7 +57,7 @@ class RepositoryPatterns {
 class TagRegex {
  public:
   static constexpr std::size_t max_length = 1024;
-  static constexpr int max_memory_bytes = 1 << 20;
+  static constexpr int max_memory_bytes = 1 << 18;
 
   static tl::expected<TagRegex, std::string> parse(std::string_view text);
   bool matches(std::string_view tag) const;
