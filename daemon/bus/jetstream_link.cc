@@ -1,0 +1,207 @@
+#include "daemon/bus/jetstream_link.h"
+
+#include <fmt/format.h>
+
+#include <numeric>
+
+#include "daemon/bus/jetstream_checks.h"
+#include "daemon/bus/message.h"
+
+namespace transship::bus {
+namespace {
+
+// How many deliveries of a consumer may be unanswered at once, over all daemons. Those handed back
+// with a pause count: a registry that is down must not use up the places of all others.
+constexpr std::int64_t ack_pending_max = 50'000;
+// What a waiting message takes besides its bytes.
+constexpr std::size_t message_overhead_bytes = 512;
+
+std::int64_t nanoseconds(std::chrono::nanoseconds time) { return time.count(); }
+
+}  // namespace
+
+Result<void> JetStreamLink::open() {
+  auto session = usable_session();
+  if (!session) return fail(session.error());
+  return ensure_stream(**session);
+}
+
+Result<std::shared_ptr<NatsSession>> JetStreamLink::usable_session() {
+  const std::lock_guard one_at_a_time(connecting_);
+  if (stopped_) return fail(ErrorKind::cancelled, "the bus was closed");
+  auto now = session();
+  if (!now || now->gave_up()) {
+    auto made = NatsSession::connect(options_);
+    if (!made) return fail(made.error());
+    const std::lock_guard lock(mutex_);
+    std::swap(session_, *made);  // the old one goes without the lock, and may wait
+    now = session_;
+  }
+  if (!now->connected()) {
+    Error error;
+    error.message = "the NATS server does not answer";
+    error.unanswered = true;
+    return fail(std::move(error));
+  }
+  return now;
+}
+
+std::shared_ptr<NatsSession> JetStreamLink::session() const {
+  const std::lock_guard lock(mutex_);
+  return session_;
+}
+
+bool JetStreamLink::connected() const {
+  const auto now = session();
+  return now && now->connected();
+}
+
+std::vector<std::string> JetStreamLink::warnings() const {
+  const std::lock_guard lock(mutex_);
+  return warnings_;
+}
+
+Result<void> JetStreamLink::ensure_stream(const NatsSession& session) {
+  const std::string doing = fmt::format("look at the stream '{}'", options_.stream);
+  jsStreamInfo* raw = nullptr;
+  jsErrCode code{};
+  natsStatus s = js_GetStreamInfo(&raw, session.context(), options_.stream.c_str(), nullptr, &code);
+  if (s == NATS_NOT_FOUND || code == JSStreamNotFoundErr) {
+    if (auto made = make_stream(session); !made) return made;
+    code = {};
+    s = js_GetStreamInfo(&raw, session.context(), options_.stream.c_str(), nullptr, &code);
+  }
+  const StreamInfo info(raw);
+  if (s != NATS_OK) return fail(nats_error(s, code, doing));
+  std::vector<std::string> warnings;
+  if (auto good = check_stream(*info->Config, options_, warnings); !good) return good;
+  take_limits(session, *info->Config);
+  const std::lock_guard lock(mutex_);
+  warnings_ = std::move(warnings);
+  return {};
+}
+
+Result<void> JetStreamLink::make_stream(const NatsSession& session) {
+  std::vector<const char*> subjects;
+  for (const std::string& subject : options_.subjects) subjects.push_back(subject.c_str());
+  jsStreamConfig config;
+  jsStreamConfig_Init(&config);
+  config.Name = options_.stream.c_str();
+  config.Description = "Events of container registries, for transship";
+  config.Subjects = subjects.data();
+  config.SubjectsLen = static_cast<int>(subjects.size());
+  config.Retention = js_LimitsPolicy;
+  config.Storage = js_FileStorage;
+  config.MaxAge = nanoseconds(stream_max_age);
+  config.Duplicates = nanoseconds(duplicate_window);
+  jsErrCode code{};
+  const natsStatus s = js_AddStream(nullptr, session.context(), &config, nullptr, &code);
+  // Another daemon may have made it meanwhile; what it made is checked like any other.
+  if (s == NATS_OK || code == JSStreamNameExistErr) return {};
+  return fail(nats_error(s, code, fmt::format("make the stream '{}'", options_.stream)));
+}
+
+void JetStreamLink::take_limits(const NatsSession& session, const jsStreamConfig& stream) {
+  std::size_t bytes = session.payload_bytes_max();
+  if (stream.MaxMsgSize > 0) bytes = std::min(bytes, static_cast<std::size_t>(stream.MaxMsgSize));
+  message_bytes_max_ = bytes > header_room_bytes ? bytes - header_room_bytes : 0;
+}
+
+Result<ConsumerInfo> JetStreamLink::ensure_consumer(const NatsSession& session,
+                                                    const std::string& target) {
+  const std::string name = consumer_name(target);
+  const char* stream = options_.stream.c_str();
+  jsConsumerInfo* raw = nullptr;
+  jsErrCode code{};
+  natsStatus s = js_GetConsumerInfo(&raw, session.context(), stream, name.c_str(), nullptr, &code);
+  if (s == NATS_NOT_FOUND || code == JSConsumerNotFoundErr) {
+    jsConsumerConfig config;
+    jsConsumerConfig_Init(&config);
+    config.Durable = name.c_str();
+    config.Description = "What transship has yet to bring to this target";
+    config.DeliverPolicy = js_DeliverAll;
+    config.AckPolicy = js_AckExplicit;
+    config.AckWait = nanoseconds(options_.lease);
+    config.MaxDeliver = -1;
+    config.MaxAckPending = ack_pending_max;
+    // A stream may take more than our subjects; a server before 2.10 filters by one.
+    if (options_.subjects.size() == 1) config.FilterSubject = options_.subjects.front().c_str();
+    code = {};
+    s = js_AddConsumer(&raw, session.context(), stream, &config, nullptr, &code);
+  }
+  ConsumerInfo info(raw);
+  if (s != NATS_OK) return fail(nats_error(s, code, fmt::format("the consumer '{}'", name)));
+  if (auto good = check_consumer(*info->Config, options_); !good) return fail(good.error());
+  return info;
+}
+
+void JetStreamLink::publish(std::vector<Message> messages,
+                            Completion<std::vector<Published>> done) {
+  std::vector<std::string> subjects;
+  std::size_t bytes = 0;
+  for (const Message& message : messages) {
+    auto subject = subject_of(options_.subjects, message.registry);
+    if (!subject) return done.complete(fail(subject.error()));
+    subjects.push_back(std::move(*subject));
+    bytes += bytes_of(message) + message_overhead_bytes;
+  }
+  auto now = session();
+  if (now && now->gave_up()) call([this] { std::ignore = usable_session(); });
+  if (stopped_ || !now || !now->connected()) {
+    Error error;
+    error.message = "the NATS server does not answer";
+    error.unanswered = true;
+    return done.complete(fail(std::move(error)));
+  }
+  if (waiting_bytes_ > 0 && waiting_bytes_ + bytes > JetStream::waiting_bytes_max) {
+    return done.complete(fail(ErrorKind::throttled, "the NATS server does not keep up"));
+  }
+  waiting_bytes_ += bytes;
+  auto job = std::make_shared<PublishJob>(std::move(messages), std::move(done),
+                                          [this, bytes] { waiting_bytes_ -= bytes; });
+  asio::post(sender_, [now, job, s = std::move(subjects)] { now->publish(job, s); });
+}
+
+void JetStreamLink::answer(std::string reply, std::string text) {
+  if (stopped_) return;
+  auto now = session();
+  if (!now) return;
+  asio::post(sender_, [now, r = std::move(reply), t = std::move(text)] { now->answer(r, t); });
+}
+
+void JetStreamLink::keep_thread(std::thread thread, std::shared_ptr<std::atomic<bool>> ended,
+                                std::function<void()> end) {
+  std::list<Kept> over;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto kept = threads_.begin(); kept != threads_.end();) {
+      const auto next = std::next(kept);
+      if (*kept->ended) over.splice(over.end(), threads_, kept);
+      kept = next;
+    }
+    threads_.push_back({std::move(thread), std::move(ended), std::move(end)});
+  }
+  for (Kept& kept : over) kept.thread.join();
+}
+
+void JetStreamLink::stop() {
+  const std::lock_guard once(stopping_);
+  stopped_ = true;
+  calls_.join();
+  std::list<Kept> threads;
+  std::shared_ptr<NatsSession> last;
+  {
+    const std::lock_guard lock(mutex_);
+    threads.swap(threads_);
+  }
+  for (Kept& kept : threads) kept.end();
+  for (Kept& kept : threads) kept.thread.join();
+  sender_.join();
+  {
+    const std::lock_guard lock(mutex_);
+    last.swap(session_);
+  }
+  if (last) last->drain();
+}
+
+}  // namespace transship::bus
