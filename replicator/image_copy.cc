@@ -15,15 +15,17 @@ using ManifestHead = std::optional<Registry::ManifestHead>;
 // One image on its way: look, read, plan, act.
 class ImageCopy {
  public:
-  ImageCopy(ImageJob job, ImageProgress& progress)
-      : job_(std::move(job)), progress_(progress), source_(job_.source), target_(job_.target.registry()) {}
+  explicit ImageCopy(ImageJob job)
+      : job_(std::move(job)), source_(job_.source), target_(job_.target.registry()) {}
 
   asio::awaitable<Result<ImageResult>> run();
 
  private:
   [[nodiscard]] oci::Reference target_reference() const;
-  asio::awaitable<Result<bool>> look();
-  asio::awaitable<Result<void>> read_root();
+  // in_step, or absent at the source, or something to do.
+  enum class Look { in_step, absent, differs };
+  asio::awaitable<Result<Look>> look();
+  asio::awaitable<Result<bool>> read_root();
   asio::awaitable<Result<void>> read_rest();
   asio::awaitable<Result<void>> find_held();
   asio::awaitable<Result<void>> find_child_at_target(oci::Digest digest);
@@ -37,7 +39,6 @@ class ImageCopy {
   void forget_what_was_believed();
 
   ImageJob job_;
-  ImageProgress& progress_;
   Registry& source_;
   Registry& target_;
   std::optional<oci::Digest> source_digest_;
@@ -46,7 +47,7 @@ class ImageCopy {
   ImageTree tree_;
   std::set<oci::Digest> held_;  // children that the target's repository shows already
   bool target_is_fresh_ = false;
-  ImageResult result_{ImageOutcome::copied, oci::Digest::of(""), {}, {}};
+  ImageResult result_{ImageOutcome::copied, {}, {}, {}};
 };
 
 oci::Reference ImageCopy::target_reference() const {
@@ -55,11 +56,11 @@ oci::Reference ImageCopy::target_reference() const {
 }
 
 asio::awaitable<Result<ImageResult>> ImageCopy::run() {
-  auto in_step = co_await look();
-  if (!in_step) co_return fail(in_step.error());
-  if (*in_step) {
-    result_.outcome = ImageOutcome::unchanged;
-    result_.digest = *source_digest_;
+  auto seen = co_await look();
+  if (!seen) co_return fail(seen.error());
+  if (*seen != Look::differs) {
+    result_.outcome = *seen == Look::in_step ? ImageOutcome::unchanged : ImageOutcome::absent;
+    if (*seen == Look::in_step) result_.digest = source_digest_;
     co_return result_;
   }
   if (auto read = co_await read_rest(); !read) co_return fail(read.error());
@@ -81,8 +82,8 @@ asio::awaitable<Result<ImageResult>> ImageCopy::run() {
 }
 
 // The target is asked first, since it is near. The source is asked for its digest alone where that may be all we need,
-// else for the manifest at once. True when both show the same.
-asio::awaitable<Result<bool>> ImageCopy::look() {
+// else for the manifest at once.
+asio::awaitable<Result<ImageCopy::Look>> ImageCopy::look() {
   if (const auto* digest = job_.source_reference.digest()) source_digest_ = *digest;
   if (job_.target_tag || source_digest_) {
     auto shown = co_await target_.head_manifest(job_.target_repository, target_reference());
@@ -90,34 +91,33 @@ asio::awaitable<Result<bool>> ImageCopy::look() {
     if (*shown) target_digest_ = (*shown)->digest;
   }
   if (source_digest_) {
-    if (target_digest_ == source_digest_) co_return true;
+    if (target_digest_ == source_digest_) co_return Look::in_step;
   } else if (target_digest_ && (!job_.expected || *job_.expected == *target_digest_)) {
     auto shown = co_await source_.head_manifest(job_.source_repository, job_.source_reference);
     if (!shown) co_return fail(shown.error());
-    if (*shown) source_digest_ = (*shown)->digest;
-    if (source_digest_ == target_digest_) co_return true;
+    if (!*shown) co_return Look::absent;
+    source_digest_ = (*shown)->digest;
+    if (source_digest_ == target_digest_) co_return Look::in_step;
   }
-  if (auto read = co_await read_root(); !read) co_return fail(read.error());
+  auto found = co_await read_root();
+  if (!found) co_return fail(found.error());
+  if (!*found) co_return Look::absent;
   source_digest_ = root_->digest;
-  if (!job_.target_tag && !target_digest_ && job_.source_reference.tag() != nullptr) {
+  if (!job_.target_tag && !target_digest_) {
     auto shown = co_await target_.head_manifest(job_.target_repository, root_->digest);
     if (!shown) co_return fail(shown.error());
     if (*shown) target_digest_ = (*shown)->digest;
   }
-  co_return target_digest_ == source_digest_;
+  co_return target_digest_ == source_digest_ ? Look::in_step : Look::differs;
 }
 
-asio::awaitable<Result<void>> ImageCopy::read_root() {
+// False where the source does not have it.
+asio::awaitable<Result<bool>> ImageCopy::read_root() {
   auto manifest = co_await source_.get_manifest(job_.source_repository, job_.source_reference);
   if (!manifest) co_return fail(manifest.error());
-  if (!*manifest) {
-    co_return fail(ErrorKind::not_found, fmt::format("{} does not have {}{}", source_.name(),
-                                                     job_.source_repository.str(),
-                                                     job_.source_reference.suffix()));
-  }
+  if (!*manifest) co_return false;
   root_ = std::make_shared<const oci::Manifest>(std::move(**manifest));
-  progress_.digest = root_->digest;
-  co_return Result<void>{};
+  co_return true;
 }
 
 // What is below the manifest, and at the same time what the target has of it.
@@ -164,7 +164,9 @@ Result<Plan> ImageCopy::plan() {
   };
   auto plan = make_plan(tree_, held_, places, target_reference());
   if (!plan) return plan;
-  progress_.bytes_total = plan->sum(BlobAction::send).bytes + plan->sum(BlobAction::mount).bytes;
+  if (job_.planned) {
+    job_.planned(root_->digest, plan->sum(BlobAction::send).bytes + plan->sum(BlobAction::mount).bytes);
+  }
   return plan;
 }
 
@@ -231,14 +233,19 @@ void ImageCopy::forget_what_was_believed() {
 }  // namespace
 
 std::string_view to_string(ImageOutcome outcome) {
-  return outcome == ImageOutcome::copied ? "copied" : "unchanged";
+  switch (outcome) {
+    case ImageOutcome::copied: return "copied";
+    case ImageOutcome::unchanged: return "unchanged";
+    case ImageOutcome::absent: return "absent";
+  }
+  return "copied";
 }
 
-asio::awaitable<Result<ImageResult>> copy_image(ImageJob job, ImageProgress& progress) {
+asio::awaitable<Result<ImageResult>> copy_image(ImageJob job) {
   const std::string doing =
       fmt::format("{}{} from {} to {}", job.source_repository.str(), job.source_reference.suffix(),
                   job.source.name(), job.target.registry().name());
-  ImageCopy copy(std::move(job), progress);
+  ImageCopy copy(std::move(job));
   auto result = co_await copy.run();
   if (!result) co_return fail(result.error().with_context(doing));
   co_return result;

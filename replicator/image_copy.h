@@ -1,6 +1,7 @@
 #pragma once
 
-#include <chrono>
+#include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -21,14 +22,20 @@ struct ImageJob {
   // What an event said that the source shows. Only a hint, which saves a round trip when it differs from the target's.
   std::optional<oci::Digest> expected = {};
   int priority = 0;
+  // Called once the plan is made, with the bytes that have to be sent or mounted. May be empty.
+  std::function<void(const oci::Digest&, std::uint64_t bytes)> planned = {};
 };
 
-enum class ImageOutcome { copied, unchanged };
+enum class ImageOutcome {
+  copied,     // the target shows it now
+  unchanged,  // the target showed it already
+  absent,     // the source answers that it has no such image; the target was not touched
+};
 std::string_view to_string(ImageOutcome outcome);
 
 struct ImageResult {
   ImageOutcome outcome = ImageOutcome::unchanged;
-  oci::Digest digest;  // what source and target show now
+  std::optional<oci::Digest> digest = {};  // what source and target show now; none where the image is absent
   struct Blobs {
     std::uint64_t copied = 0, mounted = 0, present = 0;
   } blobs;
@@ -37,15 +44,8 @@ struct ImageResult {
   } bytes;
 };
 
-// Told on the way, for whoever shows progress.
-struct ImageProgress {
-  std::optional<oci::Digest> digest;
-  std::uint64_t bytes_total = 0;  // of its blobs; 0 until the manifest was read
-};
-
 // Makes the target hold what the source holds: blobs, then manifests from the bottom up, the tag last. It returns success
-// only once the target has answered that it shows the digest. Errors: not_found (the source does not have it), and what
-// the registries say.
-asio::awaitable<Result<ImageResult>> copy_image(ImageJob job, ImageProgress& progress);
+// only once the target has answered that it shows the digest. Errors: what the registries say.
+asio::awaitable<Result<ImageResult>> copy_image(ImageJob job);
 
 }  // namespace transship

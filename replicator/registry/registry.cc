@@ -52,6 +52,15 @@ asio::awaitable<Result<void>> Registry::ping() {
   co_return Result<void>{};
 }
 
+asio::awaitable<Result<void>> Registry::check_access() {
+  Call call;
+  call.target = "/v2/";
+  auto answer = co_await transport_.send(std::move(call));
+  if (!answer) co_return fail(answer.error());
+  if (answer->head.status == 200) co_return Result<void>{};
+  co_return fail(co_await transport_.error_of(std::move(*answer), "ask for its API"));
+}
+
 asio::awaitable<Result<std::optional<Registry::ManifestHead>>> Registry::head_manifest(
     oci::Repository repository, oci::Reference reference) {
   Call call;

@@ -30,6 +30,9 @@ class Registry {
   // Any HTTP answer means that it is there.
   asio::awaitable<Result<void>> ping();
 
+  // Whether it speaks the API and takes our credentials (distribution-spec "Determining Support").
+  asio::awaitable<Result<void>> check_access();
+
   // --- manifests ("Pulling manifests", "Pushing Manifests") ---
   struct ManifestHead {
     oci::Digest digest;

@@ -1,0 +1,115 @@
+#include "daemon/api.h"
+
+#include <nlohmann/json.hpp>
+
+namespace transship {
+
+namespace {
+
+constexpr std::string_view intake_path = "/intake/";
+
+HttpResponse message(int status, std::string_view text) {
+  HttpResponse response;
+  response.status = status;
+  response.body = nlohmann::json{{"message", text}}.dump() + "\n";
+  if (status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
+  if (status == 405) response.headers.emplace_back("Allow", "GET, HEAD");
+  return response;
+}
+
+std::string bearer_token(const HttpRequest& request) {
+  const auto header = request.headers.find("authorization");
+  if (header == request.headers.end()) return {};
+  const std::string& value = header->second;
+  const std::string scheme = "bearer ";
+  if (value.size() <= scheme.size()) return {};
+  for (std::size_t i = 0; i < scheme.size(); ++i) {
+    if (std::tolower(static_cast<unsigned char>(value[i])) != scheme[i]) return {};
+  }
+  return value.substr(value.find_first_not_of(' ', scheme.size()));
+}
+
+// Some registries can set no header at all, and some send theirs without "Bearer".
+bool intake_token_accepted(Tokens& tokens, const HttpRequest& request) {
+  const auto query = request.query.find("token");
+  if (query != request.query.end() && tokens.accepts(query->second)) return true;
+  const auto header = request.headers.find("authorization");
+  if (header == request.headers.end()) return false;
+  return tokens.accepts(bearer_token(request)) || tokens.accepts(header->second);
+}
+
+HttpResponse json(const nlohmann::ordered_json& value, int status = 200) {
+  HttpResponse response;
+  response.status = status;
+  response.body = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  return response;
+}
+
+}  // namespace
+
+Api::Api(const config::Config& config, Parts parts) : config_(config), parts_(std::move(parts)) {
+  if (config.http.token_file) tokens_ = std::make_unique<Tokens>(*config.http.token_file);
+  for (const config::Registry& registry : config.registries) {
+    if (registry.events.token_file) {
+      registries_tokens_.emplace(registry.name, std::make_unique<Tokens>(*registry.events.token_file));
+    }
+  }
+}
+
+Result<void> Api::load_tokens() {
+  if (tokens_) {
+    if (auto loaded = tokens_->load(); !loaded) return fail(loaded.error().with_context("http"));
+  }
+  for (const auto& [registry, tokens] : registries_tokens_) {
+    if (auto loaded = tokens->load(); !loaded) return fail(loaded.error().with_context("events of " + registry));
+  }
+  return {};
+}
+
+bool Api::may_use_api(const HttpRequest& request) { return !tokens_ || tokens_->accepts(bearer_token(request)); }
+
+asio::awaitable<HttpResponse> Api::answer(HttpRequest request) {
+  if (request.path.starts_with(intake_path)) co_return co_await intake(std::move(request));
+  co_return get(request);
+}
+
+asio::awaitable<HttpResponse> Api::intake(HttpRequest request) {
+  const std::string name = request.path.substr(intake_path.size());
+  const config::Registry* registry = config_.find_registry(name);
+  const auto own = registries_tokens_.find(name);
+  Tokens* tokens = own != registries_tokens_.end() ? own->second.get() : tokens_.get();
+  if (tokens != nullptr && !intake_token_accepted(*tokens, request)) {
+    co_return message(401, "a valid token is needed: Authorization: Bearer …, or ?token=…");
+  }
+  if (registry == nullptr) co_return message(404, "the configuration has no registry of that name");
+  co_return co_await parts_.intake.take(*registry, std::move(request));
+}
+
+HttpResponse Api::get(const HttpRequest& request) {
+  const bool is_get = request.method == "GET" || request.method == "HEAD";
+  const auto only_get = [&](auto make) { return is_get ? make() : message(405, "this can only be read"); };
+  if (request.path == "/healthz") {
+    return only_get([] { return json({{"alive", true}}); });
+  }
+  if (request.path == "/readyz") {
+    return only_get([&] {
+      const auto ready = parts_.status.readiness();
+      return json(ready, ready["ready"].get<bool>() ? 200 : 503);
+    });
+  }
+  if (request.path == "/metrics") {
+    return only_get([&] {
+      HttpResponse response;
+      response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+      response.body = parts_.metrics();
+      return response;
+    });
+  }
+  if (!may_use_api(request)) return message(401, "a valid token is needed: Authorization: Bearer …");
+  if (request.path == "/api/v1/status") {
+    return only_get([&] { return json(parts_.status.report()); });
+  }
+  return message(404, "there is nothing here; see /api/v1/status, /metrics, /healthz, /readyz");
+}
+
+}  // namespace transship

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "config/config.h"
+#include "daemon/http_server.h"
+#include "daemon/intake.h"
+#include "daemon/status.h"
+#include "daemon/tokens.h"
+
+namespace transship {
+
+// What the daemon answers over HTTP: which path is whose, and who may ask.
+class Api {
+ public:
+  struct Parts {
+    Intake& intake;
+    Status& status;
+    std::function<std::string()> metrics;  // the text of /metrics
+  };
+  Api(const config::Config& config, Parts parts);
+
+  // Reads the token files. Errors: invalid (one cannot be read).
+  Result<void> load_tokens();
+  asio::awaitable<HttpResponse> answer(HttpRequest request);
+
+ private:
+  asio::awaitable<HttpResponse> intake(HttpRequest request);
+  HttpResponse get(const HttpRequest& request);
+  [[nodiscard]] bool may_use_api(const HttpRequest& request);
+
+  const config::Config& config_;
+  Parts parts_;
+  std::unique_ptr<Tokens> tokens_;                                   // http.token_file
+  std::map<std::string, std::unique_ptr<Tokens>> registries_tokens_;  // registries.R.events.token_file
+};
+
+}  // namespace transship

@@ -1,0 +1,187 @@
+#include <fmt/format.h>
+
+#include <asio/co_spawn.hpp>
+#include <asio/io_context.hpp>
+#include <asio/signal_set.hpp>
+#include <csignal>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "daemon/commands/commands.h"
+#include "daemon/commands/load.h"
+#include "daemon/fleet.h"
+#include "daemon/retry.h"
+#include "replicator/image_copy.h"
+
+namespace transship::commands {
+
+namespace {
+
+// Which registries answered anything at all.
+class Answers final : public Observer {
+ public:
+  void request_done(std::string_view registry, std::string_view, int code,
+                    std::chrono::duration<double>) override {
+    if (code != 0) answered_.insert(std::string(registry));
+  }
+  [[nodiscard]] bool from(const std::string& registry) const { return answered_.contains(registry); }
+
+ private:
+  std::set<std::string> answered_;
+};
+
+struct Ends {
+  oci::FullReference source;
+  oci::FullReference target;
+  oci::Reference source_reference;
+  std::optional<oci::Tag> target_tag;
+  std::optional<oci::Digest> target_digest;  // what the operator demands that it is
+};
+
+Result<Ends> read_ends(const std::string& source_text, const std::string& target_text) {
+  auto source = oci::FullReference::parse(source_text);
+  if (!source) return fail(source.error().with_context("SRC"));
+  auto target = oci::FullReference::parse(target_text);
+  if (!target) return fail(target.error().with_context("DST"));
+  oci::Reference source_reference = source->reference.value_or(*oci::Tag::parse("latest"));
+  Ends ends{std::move(*source), std::move(*target), source_reference, std::nullopt, std::nullopt};
+  const auto& given = ends.target.reference;
+  if (given && given->digest() != nullptr) {
+    ends.target_digest = *given->digest();
+    const auto* digest = source_reference.digest();
+    if (digest != nullptr && *digest != *ends.target_digest) {
+      return fail(ErrorKind::invalid, "DST: its digest is not the source's");
+    }
+  } else if (given) {
+    ends.target_tag = *given->tag();
+  } else if (source_reference.tag() != nullptr) {
+    ends.target_tag = *source_reference.tag();
+  }
+  return ends;
+}
+
+std::string scheme_of(const oci::FullReference& reference) { return reference.plain_http ? "http://" : "https://"; }
+
+Result<std::unique_ptr<registry::Registry>> open_registry(http::Client& client, const oci::FullReference& reference,
+                                                          Observer& observer) {
+  auto url = http::Url::parse(scheme_of(reference) + reference.host + "/");
+  if (!url) return fail(url.error());
+  registry::TransportOptions options;
+  options.url = *url;
+  options.name = url->authority();
+  return std::make_unique<registry::Registry>(client, std::move(options), registry::docker_config(url->authority()),
+                                              observer);
+}
+
+bool worth_another_try(const Error& error) {
+  return error.kind == ErrorKind::transient || error.kind == ErrorKind::throttled || error.kind == ErrorKind::corrupt;
+}
+
+asio::awaitable<Result<ImageResult>> copy_with_retries(registry::Registry& source, Target& target, Ends ends) {
+  const config::RetryPolicy policy = config::Retry{}.for_one_shot();
+  Random random(std::random_device{}());
+  for (unsigned attempt = 1;; ++attempt) {
+    ImageJob job{source, ends.source.repository, ends.source_reference, target, ends.target.repository,
+                 ends.target_tag, ends.target_digest};
+    if (ends.target_digest) job.source_reference = *ends.target_digest;
+    auto result = co_await copy_image(std::move(job));
+    if (result && result->outcome == ImageOutcome::absent) {
+      co_return fail(ErrorKind::not_found, fmt::format("{} does not have {}{}", source.name(),
+                                                       ends.source.repository.str(), ends.source_reference.suffix()));
+    }
+    if (result || !worth_another_try(result.error()) || attempt >= static_cast<unsigned>(policy.attempts)) {
+      co_return result;
+    }
+    const auto pause = retry_pause(policy, attempt, result.error().retry_after, random);
+    fmt::print(stderr, "{}; trying again in {:.1f} s\n", result.error().message,
+               std::chrono::duration<double>(pause).count());
+    co_await sleep_for(pause);
+  }
+}
+
+nlohmann::ordered_json as_json(const Ends& ends, const std::string& source, const std::string& target,
+                               const Result<ImageResult>& result, double seconds) {
+  const auto text = [](const oci::FullReference& end, const std::string& suffix) {
+    return end.repository.str() + suffix;
+  };
+  std::string target_suffix = ends.target_tag ? ":" + ends.target_tag->str() : std::string();
+  if (target_suffix.empty() && result) target_suffix = "@" + result->digest->str();
+  if (target_suffix.empty() && ends.target_digest) target_suffix = "@" + ends.target_digest->str();
+  if (target_suffix.empty()) target_suffix = ends.source_reference.suffix();
+  const ImageResult none{ImageOutcome::unchanged, {}, {}, {}};
+  const ImageResult& shown = result ? *result : none;
+  nlohmann::ordered_json line{
+      {"type", "image"},
+      {"source", source},
+      {"target", target},
+      {"image", text(ends.source, ends.source_reference.suffix())},
+      {"target_image", text(ends.target, target_suffix)},
+      {"digest", nullptr},
+      {"outcome", result ? to_string(result->outcome) : "failed"},
+      {"blobs", {{"copied", shown.blobs.copied}, {"mounted", shown.blobs.mounted}, {"present", shown.blobs.present}}},
+      {"bytes", {{"sent", shown.bytes.sent}, {"mounted", shown.bytes.mounted}, {"present", shown.bytes.present}}},
+      {"seconds", seconds},
+      {"error", nullptr}};
+  if (result) {
+    line["digest"] = result->digest->str();
+  } else {
+    line["error"] = {{"kind", to_string(result.error().kind)}, {"message", result.error().message}};
+  }
+  return line;
+}
+
+void print(const Common& common, const nlohmann::ordered_json& line, const Result<ImageResult>& result) {
+  if (!result) fmt::print(stderr, "{}\n", result.error().message);
+  if (common.output == Output::json) {
+    fmt::print("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  } else if (result) {
+    fmt::print("{}: {}/{} at {}\n", to_string(result->outcome), line["target"].get<std::string>(),
+               line["target_image"].get<std::string>(), result->digest->str());
+    if (result->outcome == ImageOutcome::copied) {
+      fmt::print("{} blobs copied ({}), {} mounted ({}), {} present, in {:.1f} s\n", result->blobs.copied,
+                 bytes_text(result->bytes.sent), result->blobs.mounted, bytes_text(result->bytes.mounted),
+                 result->blobs.present, line["seconds"].get<double>());
+    }
+  }
+}
+
+}  // namespace
+
+int copy(const Common& common, const std::string& source_text, const std::string& target_text, bool) {
+  auto ends = read_ends(source_text, target_text);
+  if (!ends) {
+    fmt::print(stderr, "{}\n", ends.error().message);
+    return 2;
+  }
+  asio::io_context loop(1);
+  http::Client client(loop.get_executor(), user_agent(std::nullopt));
+  Answers answers;
+  auto source = open_registry(client, ends->source, answers);
+  auto target = open_registry(client, ends->target, answers);
+  if (!source || !target) {
+    fmt::print(stderr, "{}\n", (!source ? source : target).error().message);
+    return 2;
+  }
+  const bool same = (*source)->name() == (*target)->name() && ends->source.plain_http == ends->target.plain_http;
+  Target shared(loop.get_executor(), same ? **source : **target, config::Transfers{}.blobs);
+
+  const auto started = std::chrono::steady_clock::now();
+  Result<ImageResult> result = fail(ErrorKind::cancelled, "interrupted");
+  asio::signal_set signals(loop, SIGINT, SIGTERM);
+  signals.async_wait([&](asio::error_code error, int) {
+    if (!error) loop.stop();
+  });
+  asio::co_spawn(loop, copy_with_retries(**source, shared, *ends),
+                 [&](const std::exception_ptr& thrown, Result<ImageResult> outcome) {
+                   if (!thrown) result = std::move(outcome);
+                   loop.stop();
+                 });
+  loop.run();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  print(common, as_json(*ends, (*source)->name(), (*target)->name(), result, seconds), result);
+  if (result) return 0;
+  const bool all_answered = answers.from((*source)->name()) && answers.from((*target)->name());
+  return result.error().unanswered && !all_answered ? 3 : 1;
+}
+
+}  // namespace transship::commands

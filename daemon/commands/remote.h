@@ -1,0 +1,29 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "daemon/commands/commands.h"
+#include "replicator/base/error.h"
+#include "replicator/base/secret.h"
+#include "replicator/http/url.h"
+
+namespace transship::commands {
+
+// A running daemon, as the commands that ask it see it.
+class Remote {
+ public:
+  // At `url`, else where the configuration says that the daemon listens; its token is the first of http.token_file. Prints
+  // what is wrong and returns nothing where neither can be had.
+  static std::optional<Remote> find(const Common& common, const std::optional<std::string>& url);
+
+  // The JSON that the daemon answers. Errors: unanswered where it is not there; else what it said.
+  Result<nlohmann::json> get(const std::string& target);
+
+ private:
+  http::Url url_;
+  Secret token_;
+};
+
+}  // namespace transship::commands

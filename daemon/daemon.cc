@@ -1,0 +1,261 @@
+#include "daemon/daemon.h"
+
+#include <fmt/format.h>
+#include <systemd/sd-daemon.h>
+
+#include <asio/co_spawn.hpp>
+#include <csignal>
+#include <random>
+
+#include "daemon/bus/jetstream.h"
+#include "daemon/bus/journal.h"
+#include "daemon/log.h"
+
+namespace transship {
+
+namespace {
+
+constexpr int exit_done = 0;
+constexpr int exit_wrong_configuration = 2;
+constexpr int exit_nothing_possible = 3;
+constexpr std::chrono::milliseconds first_pause{250};
+constexpr std::chrono::milliseconds longest_pause{10'000};
+constexpr std::chrono::seconds look_at_bus_every{2};
+
+std::string random_instance() {
+  std::random_device device;
+  return fmt::format("{:08x}{:08x}", device(), device());
+}
+
+monitoring::Time now() {
+  return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
+}
+
+std::unique_ptr<bus::Bus> make_bus(const config::Config& config) {
+  if (const auto* jetstream = std::get_if<config::JetStreamBus>(&config.bus)) {
+    bus::JetStreamOptions options{jetstream->servers, jetstream->stream, jetstream->subjects};
+    if (jetstream->credentials_file) options.credentials_file = jetstream->credentials_file->string();
+    options.client_name = user_agent(config.region);
+    return std::make_unique<bus::JetStream>(std::move(options));
+  }
+  bus::JournalOptions options;
+  options.directory = config.state;
+  return std::make_unique<bus::Journal>(std::move(options));
+}
+
+}  // namespace
+
+Daemon::Daemon(asio::io_context& loop, const config::Config& config)
+    : loop_(loop),
+      config_(config),
+      routes_(config),
+      instance_(random_instance()),
+      metrics_(TRANSSHIP_VERSION, config.region.value_or("")),
+      bus_(make_bus(config)),
+      status_(config, *bus_, ledger_, metrics_),
+      client_(loop.get_executor(), user_agent(config.region)),
+      fleet_(client_, config, status_, config.retry.for_daemon().longest_pause),
+      intake_(*bus_, status_, metrics_, instance_),
+      api_(config, {intake_, status_, [this] { return metrics(); }}),
+      server_(loop.get_executor(), [this](HttpRequest request) { return api_.answer(std::move(request)); }),
+      signals_(loop, SIGTERM, SIGINT, SIGHUP),
+      changed_(loop.get_executor()) {
+  for (const monitoring::Pair& pair : routes_.pairs()) {
+    ledger_.add_pair(pair);
+    metrics_.add_pair(pair);
+  }
+  for (const config::Registry& registry : config.registries) metrics_.add_registry(registry.name);
+}
+Daemon::~Daemon() = default;
+
+std::string Daemon::metrics() {
+  metrics_.set_bus(bus_->connected(), status_.bus_pending());
+  return metrics_.render(ledger_, now());
+}
+
+// Counts the long-running parts, so that the end can wait for each of them.
+void Daemon::spawn(asio::awaitable<void> part) {
+  ++parts_running_;
+  asio::co_spawn(loop_, std::move(part), [this](const std::exception_ptr& thrown) {
+    --parts_running_;
+    if (thrown && !stopping_) {
+      fatal_ = Error{ErrorKind::transient, "internal error: a part of the daemon ended"};
+      signals_.cancel();
+    }
+    changed_.notify();
+  });
+}
+
+asio::awaitable<int> Daemon::run() {
+  if (auto loaded = api_.load_tokens(); !loaded) {
+    log::error(loaded.error().message);
+    co_return exit_wrong_configuration;
+  }
+  if (auto listening = server_.listen(config_.http.listen.host, config_.http.listen.port); !listening) {
+    log::error(listening.error().message);
+    co_return exit_nothing_possible;
+  }
+  log::info(fmt::format("transship {} listens on {}:{}", TRANSSHIP_VERSION, config_.http.listen.host, server_.port()),
+            {{"region", config_.region.value_or("")}, {"port", std::to_string(server_.port())}});
+  if (routes_.pairs().empty()) {
+    log::warning("no rule has a target in this region: there is nothing to do", {{"region", config_.region.value_or("")}});
+  }
+  spawn(start_when_possible());
+  spawn(reach_registries());
+  spawn(feed_watchdog());
+  co_await wait_for_signal();
+  co_await shut_down();
+  if (fatal_) {
+    log::error(fatal_->message, {{"error_kind", std::string(to_string(fatal_->kind))}});
+    co_return exit_nothing_possible;
+  }
+  log::info("stopped");
+  co_return exit_done;
+}
+
+asio::awaitable<void> Daemon::wait_for_signal() {
+  while (!fatal_) {
+    asio::error_code error;
+    const int signal = co_await signals_.async_wait(asio::redirect_error(asio::use_awaitable, error));
+    if (error) break;
+    if (signal != SIGHUP) {
+      log::info(fmt::format("{}: finishing copies within {:g} s", signal == SIGTERM ? "SIGTERM" : "SIGINT",
+                            std::chrono::duration<double>(config_.shutdown).count()));
+      break;
+    }
+    log::warning("SIGHUP: this version takes a changed configuration over at a restart only");
+  }
+}
+
+asio::awaitable<void> Daemon::pause(std::chrono::milliseconds duration) {
+  const auto until = std::chrono::steady_clock::now() + duration;
+  while (!stopping_ && std::chrono::steady_clock::now() < until) co_await changed_.wait_until(until);
+}
+
+// --- the start ----------------------------------------------------------------------------------------------------------
+
+// While the bus does not answer we wait for it; what an operator has to mend ends the daemon.
+asio::awaitable<void> Daemon::start_when_possible() {
+  std::chrono::milliseconds wait = first_pause;
+  bool told = false;
+  while (!stopping_) {
+    auto opened = co_await open_bus();
+    if (opened) opened = co_await open_workers();
+    if (opened) break;
+    if (opened.error().kind != ErrorKind::transient || bus_->type() == "journal") {
+      fatal_ = opened.error();
+      signals_.cancel();
+      co_return;
+    }
+    if (!std::exchange(told, true)) log::warning("waiting for the message bus: " + opened.error().message);
+    co_await pause(wait);
+    wait = std::min(wait * 2, longest_pause);
+  }
+  if (stopping_) co_return;
+  for (const std::string& warning : bus_->warnings()) log::warning(warning);
+  status_.set_consumers_ready();
+  for (const auto& worker : workers_) spawn(worker->run());
+  spawn(watch_bus());
+  log::info(fmt::format("takes events from the {}", bus_->type()));
+}
+
+asio::awaitable<Result<void>> Daemon::open_bus() {
+  auto opened = co_await bus_->open();
+  if (!opened) co_return fail(opened.error().with_context("the message bus"));
+  co_return Result<void>{};
+}
+
+asio::awaitable<Result<void>> Daemon::open_workers() {
+  workers_.clear();
+  for (const std::string& target : routes_.targets()) {
+    auto inbox = co_await bus_->open_inbox(target);
+    if (!inbox) co_return fail(inbox.error().with_context("the events of " + target));
+    WorkerShared shared{loop_.get_executor(), config_, routes_, fleet_, ledger_, metrics_, instance_};
+    workers_.push_back(std::make_unique<Worker>(std::move(shared), target, std::move(*inbox)));
+  }
+  const auto& targets = routes_.targets();
+  co_return co_await bus_->forget_other_inboxes({targets.begin(), targets.end()});
+}
+
+asio::awaitable<void> Daemon::reach_registries() {
+  for (const config::Registry& registry : config_.registries) spawn(reach(registry.name));
+  co_return;
+}
+
+// Asks until there is an answer once; later, its requests tell.
+asio::awaitable<void> Daemon::reach(std::string registry) {
+  std::chrono::milliseconds wait = first_pause;
+  bool told = false;
+  while (!stopping_ && !status_.was_reached(registry)) {
+    auto reached = co_await fleet_.registry(registry).ping();
+    if (reached) {
+      status_.set_reachable(registry);
+      break;
+    }
+    status_.set_unreachable(registry, reached.error().message);
+    if (!std::exchange(told, true)) {
+      log::warning(registry + " does not answer yet: " + reached.error().message, {{"registry", registry}});
+    }
+    co_await pause(wait);
+    wait = std::min(wait * 2, longest_pause);
+  }
+}
+
+// --- while it runs ------------------------------------------------------------------------------------------------------
+
+asio::awaitable<void> Daemon::watch_bus() {
+  while (!stopping_) {
+    ledger_.set_listening(bus_->connected(), now());
+    std::uint64_t pending = 0;
+    bool known = bus_->connected();
+    for (const auto& worker : workers_) {
+      if (!known) break;
+      auto backlog = co_await worker->inbox().backlog();
+      known = backlog.has_value();
+      if (backlog) pending += backlog->messages;
+    }
+    if (known) status_.set_bus_pending(pending);
+    co_await pause(look_at_bus_every);
+  }
+}
+
+// Tells systemd that we are up, and then that the loop still turns.
+asio::awaitable<void> Daemon::feed_watchdog() {
+  std::uint64_t interval_us = 0;
+  const bool watched = ::sd_watchdog_enabled(0, &interval_us) > 0;
+  bool told_ready = false;
+  while (!stopping_) {
+    if (!told_ready && status_.readiness()["ready"].get<bool>()) {
+      told_ready = true;
+      ::sd_notify(0, "READY=1");
+      log::info("ready");
+    }
+    if (watched) ::sd_notify(0, "WATCHDOG=1");
+    std::chrono::milliseconds wait(told_ready ? 5000 : 100);
+    if (watched) wait = std::min(wait, std::chrono::milliseconds(interval_us / 3000));
+    co_await pause(wait);
+  }
+}
+
+// --- the end ------------------------------------------------------------------------------------------------------------
+
+asio::awaitable<void> Daemon::shut_down() {
+  stopping_ = true;
+  ::sd_notify(0, "STOPPING=1");
+  changed_.notify();
+  server_.stop();
+  const auto deadline = std::chrono::steady_clock::now() + config_.shutdown;
+  TaskGroup group(co_await asio::this_coro::executor);
+  for (const auto& worker : workers_) {
+    group.spawn([](Worker& stopped, std::chrono::steady_clock::time_point by) -> asio::awaitable<Result<void>> {
+      co_await stopped.stop(by);
+      co_return Result<void>{};
+    }(*worker, deadline));
+  }
+  static_cast<void>(co_await group.join());
+  co_await bus_->close();
+  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while (parts_running_ > 0 && std::chrono::steady_clock::now() < patience) co_await changed_.wait_until(patience);
+}
+
+}  // namespace transship

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <asio/io_context.hpp>
+#include <asio/signal_set.hpp>
+#include <memory>
+#include <vector>
+
+#include "daemon/api.h"
+#include "daemon/worker.h"
+
+namespace transship {
+
+// `transship run`: puts the parts together, starts them in order, and ends them in order.
+class Daemon {
+ public:
+  Daemon(asio::io_context& loop, const config::Config& config);
+  ~Daemon();
+
+  // Runs until SIGTERM or SIGINT. Returns the exit code of the command.
+  asio::awaitable<int> run();
+
+ private:
+  asio::awaitable<Result<void>> open_bus();
+  asio::awaitable<Result<void>> open_workers();
+  asio::awaitable<void> start_when_possible();
+  asio::awaitable<void> reach_registries();
+  asio::awaitable<void> reach(std::string registry);
+  asio::awaitable<void> watch_bus();
+  asio::awaitable<void> feed_watchdog();
+  asio::awaitable<void> wait_for_signal();
+  asio::awaitable<void> shut_down();
+  asio::awaitable<void> pause(std::chrono::milliseconds duration);
+  void spawn(asio::awaitable<void> part);
+  std::string metrics();
+
+  asio::io_context& loop_;
+  const config::Config& config_;
+  Routes routes_;
+  std::string instance_;
+  monitoring::Ledger ledger_;
+  monitoring::Metrics metrics_;
+  std::unique_ptr<bus::Bus> bus_;
+  Status status_;
+  http::Client client_;
+  Fleet fleet_;
+  Intake intake_;
+  Api api_;
+  HttpServer server_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  asio::signal_set signals_;
+  Event changed_;
+  std::size_t parts_running_ = 0;
+  bool stopping_ = false;
+  std::optional<Error> fatal_;
+};
+
+}  // namespace transship

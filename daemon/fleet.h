@@ -1,0 +1,34 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "config/config.h"
+#include "replicator/registry/registry.h"
+#include "replicator/target.h"
+
+namespace transship {
+
+// The registries of the configuration as the engine uses them, and its targets. Everything that copies shares one fleet,
+// so that limits and what was learnt hold for all.
+class Fleet {
+ public:
+  Fleet(http::Client& client, const config::Config& config, Observer& observer,
+        std::chrono::milliseconds longest_wait);
+
+  // The name must be one of the configuration's.
+  registry::Registry& registry(const std::string& name) { return *registries_.at(name); }
+  Target& target(const std::string& name);
+
+ private:
+  http::Client& client_;
+  std::size_t blobs_at_once_;
+  std::map<std::string, std::unique_ptr<registry::Registry>> registries_;
+  std::map<std::string, std::unique_ptr<Target>> targets_;
+};
+
+// How we present ourselves to registries: "transship/<version> (<region>)". Several of them echo it in their events.
+std::string user_agent(const std::optional<std::string>& region);
+
+}  // namespace transship

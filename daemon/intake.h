@@ -1,0 +1,43 @@
+#pragma once
+
+#include <string>
+
+#include "config/config.h"
+#include "daemon/bus/bus.h"
+#include "daemon/events/event.h"
+#include "daemon/http_server.h"
+#include "daemon/status.h"
+#include "monitoring/metrics.h"
+
+namespace transship {
+
+// The header that intake adds to what it puts on the bus, so that an event is counted once by the daemon that took it.
+inline constexpr std::string_view intake_header = "transship-intake";
+
+// The outcome label of transship_events_total for an event of this kind.
+std::string_view outcome_of(events::Action action);
+
+// Takes registries' webhooks: 202 once every event of a body is durable on the bus. A body that is malformed or of no interest
+// is counted, logged and answered 202 too, since a sender may repeat what was refused for ever; only what is wrong with us
+// is 503.
+class Intake {
+ public:
+  Intake(bus::Bus& bus, const Status& status, monitoring::Metrics& metrics, std::string instance)
+      : bus_(bus), status_(status), metrics_(metrics), instance_(std::move(instance)) {}
+
+  asio::awaitable<HttpResponse> take(const config::Registry& registry, HttpRequest request);
+
+ private:
+  struct Sorted {
+    std::vector<bus::Message> messages;
+    std::vector<std::size_t> events;  // how many each message holds
+  };
+  Sorted sort(const config::Registry& registry, const HttpRequest& request);
+
+  bus::Bus& bus_;
+  const Status& status_;
+  monitoring::Metrics& metrics_;
+  std::string instance_;
+};
+
+}  // namespace transship

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/config.h"
+#include "monitoring/ledger.h"
+
+// Where a push has to go: pure decisions about names.
+namespace transship {
+
+struct Route {
+  const config::Rule* rule;       // lives as long as the configuration
+  std::string target;             // a registry's name
+  std::string target_repository;
+};
+
+class Routes {
+ public:
+  // Keeps to the targets that a daemon of the configuration's region works for: those of its region, and those that name
+  // none; all of them where it has no region.
+  explicit Routes(const config::Config& config);
+
+  // The pairs of rule and target that this daemon works for, in the configuration's order.
+  [[nodiscard]] const std::vector<monitoring::Pair>& pairs() const { return pairs_; }
+  // The targets among them, each once.
+  [[nodiscard]] const std::vector<std::string>& targets() const { return targets_; }
+
+  // The ways to one target for a tag of the source.
+  [[nodiscard]] std::vector<Route> to(std::string_view target, std::string_view source, std::string_view repository,
+                                      std::string_view tag) const;
+
+ private:
+  const config::Config& config_;
+  std::vector<monitoring::Pair> pairs_;
+  std::vector<std::string> targets_;
+};
+
+}  // namespace transship

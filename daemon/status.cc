@@ -1,0 +1,114 @@
+#include "daemon/status.h"
+
+#include <fmt/chrono.h>
+
+namespace transship {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+monitoring::Time now() {
+  return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
+}
+
+Json time_or_null(const std::optional<monitoring::Time>& time) { return time ? Json(rfc3339(*time)) : Json(); }
+
+Json error_or_null(const std::optional<monitoring::LastError>& error) {
+  if (!error) return nullptr;
+  return {{"kind", error->kind}, {"message", error->message}, {"at", rfc3339(error->at)}};
+}
+
+}  // namespace
+
+std::string rfc3339(monitoring::Time time) {
+  const auto ms = time.time_since_epoch().count() % 1000;
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z",
+                     fmt::gmtime(std::chrono::system_clock::to_time_t(
+                         std::chrono::floor<std::chrono::seconds>(time))),
+                     ms);
+}
+
+Status::Status(const config::Config& config, const bus::Bus& bus, const monitoring::Ledger& ledger,
+               monitoring::Metrics& metrics)
+    : config_(config), bus_(bus), ledger_(ledger), metrics_(metrics), started_(now()) {
+  for (const config::Registry& registry : config.registries) registries_[registry.name];
+}
+
+Json Status::registries() const {
+  Json list = Json::array();
+  for (const config::Registry& registry : config_.registries) {
+    const Reachability& seen = registries_.at(registry.name);
+    list.push_back({{"name", registry.name},
+                    {"reachable", seen.reachable},
+                    {"error", seen.error.empty() ? Json() : Json(seen.error)}});
+  }
+  return list;
+}
+
+Json Status::readiness() const {
+  bool ready = takes_events();
+  for (const auto& [name, seen] : registries_) ready = ready && seen.reached;
+  return {{"ready", ready},
+          {"bus", {{"type", bus_.type()}, {"connected", bus_.connected()}}},
+          {"registries", registries()}};
+}
+
+Json Status::report() const {
+  Json pairs = Json::array();
+  for (const monitoring::Ledger::Report& report : ledger_.report(now())) {
+    pairs.push_back({{"rule", report.pair.rule},
+                     {"source", report.pair.source},
+                     {"target", report.pair.target},
+                     {"oldest_pending_seconds", report.oldest_pending_seconds},
+                     {"replicated_until", time_or_null(report.replicated_until)},
+                     {"pending_images", report.pending_images},
+                     {"pending_bytes", report.pending_bytes},
+                     {"dead_letters", 0},
+                     {"last_success", time_or_null(report.last_success)},
+                     {"last_error", error_or_null(report.last_error)}});
+  }
+  return {{"region", config_.region ? Json(*config_.region) : Json()},
+          {"version", TRANSSHIP_VERSION},
+          {"started", rfc3339(started_)},
+          {"bus", {{"type", bus_.type()}, {"connected", bus_.connected()}, {"pending_events", bus_pending_}}},
+          {"registries", registries()},
+          {"pairs", std::move(pairs)}};
+}
+
+void Status::set_reachable(const std::string& registry) {
+  Reachability& seen = registries_[registry];
+  seen = {true, true, {}};
+}
+
+void Status::set_unreachable(const std::string& registry, std::string error) {
+  Reachability& seen = registries_[registry];
+  seen.reachable = false;
+  seen.error = std::move(error);
+}
+
+void Status::request_done(std::string_view registry, std::string_view method, int code,
+                          std::chrono::duration<double> seconds) {
+  const auto seen = registries_.find(registry);
+  if (seen != registries_.end()) {
+    if (code != 0) {
+      seen->second = {true, true, {}};
+    } else if (seen->second.reachable) {
+      seen->second.reachable = false;
+      seen->second.error = fmt::format("a {} request got no answer", method);
+    }
+  }
+  metrics_.request_done(registry, method, code, seconds);
+}
+
+void Status::request_retried(std::string_view registry, std::string_view reason) {
+  metrics_.request_retried(registry, reason);
+}
+
+void Status::blob_done(std::string_view source, std::string_view target, BlobOutcome outcome, std::uint64_t bytes) {
+  metrics_.blob_done(source, target, outcome, bytes);
+}
+
+void Status::transfers_changed(std::string_view target, int by) { metrics_.transfers_changed(target, by); }
+
+}  // namespace transship

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "config/config.h"
+#include "daemon/bus/bus.h"
+#include "monitoring/ledger.h"
+#include "monitoring/metrics.h"
+
+namespace transship {
+
+// What the daemon says of itself: whether it is ready, and how far behind each target is. It listens to the engine to know
+// which registries answer.
+class Status final : public Observer {
+ public:
+  Status(const config::Config& config, const bus::Bus& bus, const monitoring::Ledger& ledger,
+         monitoring::Metrics& metrics);
+
+  // {ready, bus{type,connected}, registries[{name,reachable,error}]}. Ready: the bus is there, and every registry has given
+  // any HTTP answer once.
+  [[nodiscard]] nlohmann::ordered_json readiness() const;
+  // The object of `transship status`.
+  [[nodiscard]] nlohmann::ordered_json report() const;
+
+  void set_reachable(const std::string& registry);
+  void set_unreachable(const std::string& registry, std::string error);
+  [[nodiscard]] bool was_reached(const std::string& registry) const { return registries_.at(registry).reached; }
+  void set_bus_pending(std::uint64_t events) { bus_pending_ = events; }
+  [[nodiscard]] std::uint64_t bus_pending() const { return bus_pending_; }
+  // Every target's durable consumer is there: from now on no event can be missed.
+  void set_consumers_ready() { consumers_ready_ = true; }
+  [[nodiscard]] bool takes_events() const { return consumers_ready_ && bus_.connected(); }
+
+  // The engine's side, handed on to the metrics.
+  void request_done(std::string_view registry, std::string_view method, int code,
+                    std::chrono::duration<double> seconds) override;
+  void request_retried(std::string_view registry, std::string_view reason) override;
+  void blob_done(std::string_view source, std::string_view target, BlobOutcome outcome, std::uint64_t bytes) override;
+  void transfers_changed(std::string_view target, int by) override;
+
+ private:
+  struct Reachability {
+    bool reached = false;    // once, ever
+    bool reachable = false;  // the last time
+    std::string error;
+  };
+  [[nodiscard]] nlohmann::ordered_json registries() const;
+
+  const config::Config& config_;
+  const bus::Bus& bus_;
+  const monitoring::Ledger& ledger_;
+  monitoring::Metrics& metrics_;
+  std::map<std::string, Reachability, std::less<>> registries_;
+  monitoring::Time started_;
+  std::uint64_t bus_pending_ = 0;
+  bool consumers_ready_ = false;
+};
+
+// RFC 3339 in UTC, with milliseconds.
+std::string rfc3339(monitoring::Time time);
+
+}  // namespace transship

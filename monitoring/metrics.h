@@ -1,0 +1,49 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "monitoring/ledger.h"
+#include "replicator/base/observer.h"
+
+namespace transship::monitoring {
+
+// Everything that Prometheus sees, by the names and labels of the metrics table in README.md. Label sets are small: never
+// a repository, a tag or a digest. Used from the loop alone.
+class Metrics final : public Observer {
+ public:
+  Metrics(std::string version, std::string region);
+  ~Metrics() override;
+
+  // Exports a pair's series from now on, at zero.
+  void add_pair(const Pair& pair);
+  void add_registry(std::string_view registry);
+  void remove_pair(const Pair& pair);
+
+  // The engine's side.
+  void request_done(std::string_view registry, std::string_view method, int code,
+                    std::chrono::duration<double> seconds) override;
+  void request_retried(std::string_view registry, std::string_view reason) override;
+  void blob_done(std::string_view source, std::string_view target, BlobOutcome outcome,
+                 std::uint64_t bytes) override;
+  void transfers_changed(std::string_view target, int by) override;
+
+  // The daemon's side.
+  void image_done(const Pair& pair, std::string_view outcome);
+  void lag_observed(const Pair& pair, std::chrono::duration<double> lag);
+  void events_seen(std::string_view registry, std::string_view outcome, std::uint64_t count = 1);
+  void set_bus(bool connected, std::uint64_t pending_events);
+  void set_dead_letters(std::string_view target, std::uint64_t count);
+  void reconciled(const Pair& pair, Time at, std::chrono::duration<double> took);
+  void set_drift(const Pair& pair, std::string_view kind, std::uint64_t images);
+
+  // The text exposition format, version 0.0.4, with what the ledger says at this moment.
+  std::string render(const Ledger& ledger, Time now);
+
+ private:
+  struct Families;
+  std::unique_ptr<Families> families_;
+};
+
+}  // namespace transship::monitoring
