@@ -30,16 +30,17 @@ enum class Action {
 
 struct Event {
   Action action = Action::ignored;
-  std::string repository;                    // OCI name grammar, at most 256 bytes
-  std::optional<std::string> tag;            // the tag moved; the digest beside it is a hint
-  std::optional<std::string> digest;         // sha256:… or sha512:…
+  std::string repository;             // OCI name grammar, at most 256 bytes
+  std::optional<std::string> tag;     // the tag moved; the digest beside it is a hint
+  std::optional<std::string> digest;  // sha256:… or sha512:…
   std::optional<std::string> media_type;
-  std::optional<EventTime> time;             // when the registry says that it happened
-  std::optional<std::string> host;  // the registry's own host[:port], where the event tells for which host it is (gar)
+  std::optional<EventTime> time;  // when the registry says that it happened
+  std::optional<std::string>
+      host;  // the registry's own host[:port], where the event tells for which host it is (gar)
   std::optional<std::string> actor;
   std::optional<std::string> user_agent;
-  // Equal for redeliveries of one event and for nothing else. Absent where the dialect has no event id: then nothing
-  // tells a redelivery from a second push, and both are looked at.
+  // Equal for redeliveries of one event and for nothing else. Absent where the dialect has no event
+  // id: then nothing tells a redelivery from a second push, and both are looked at.
   std::optional<std::string> id;
   std::string detail;  // for ignored and malformed: why, for the log
 };
@@ -47,8 +48,9 @@ struct Event {
 // Header names in lower case. Intake keeps only those that a dialect reads (see telling_headers).
 using Headers = std::map<std::string, std::string>;
 
-// One event of a body and the bytes that carry it alone, such that parse() of those bytes gives the same event(s).
-// A body that holds one event is carried unchanged. Several results may share one message (quay's updated_tags).
+// One event of a body and the bytes that carry it alone, such that parse() of those bytes gives the
+// same event(s). A body that holds one event is carried unchanged. Several results may share one
+// message (quay's updated_tags).
 struct Message {
   std::string body;
   std::vector<Event> events;
@@ -59,17 +61,18 @@ struct Limits {
   std::size_t depth = 512;      // nesting of JSON; deeper is malformed
 };
 
-// Reads a registry's webhook body. Pure and total: any bytes give 0..n messages, and what cannot be read is one
-// message with a malformed event. Never throws.
+// Reads a registry's webhook body. Pure and total: any bytes give 0..n messages, and what cannot be
+// read is one message with a malformed event. Never throws.
 std::vector<Message> parse(Dialect dialect, std::string_view body, const Headers& headers,
                            const Limits& limits = {});
 
-// The headers that travel with an event of this dialect on the bus (lower case): CloudEvents' binary mode puts the
-// event's type, id and time there.
+// The headers that travel with an event of this dialect on the bus (lower case): CloudEvents'
+// binary mode puts the event's type, id and time there.
 bool is_telling_header(Dialect dialect, std::string_view lower_case_name);
 
-// The answer that a subscription handshake needs, where the body is one (Event Grid's SubscriptionValidationEvent).
-// The CloudEvents OPTIONS handshake has no body and is the HTTP layer's.
+// The answer that a subscription handshake needs, where the body is one (Event Grid's
+// SubscriptionValidationEvent). The CloudEvents OPTIONS handshake has no body and is the HTTP
+// layer's.
 std::optional<std::string> handshake_answer(Dialect dialect, std::string_view body);
 
 }  // namespace transship::events
