@@ -24,6 +24,10 @@ struct RegistryAmong {
 // The braces; what comes of the template is looked at once the repositories are known.
 Parsed<std::string> parse_rename(std::string_view text) {
   constexpr std::string_view placeholder = "{repository}";
+  constexpr std::size_t max_rename_length = 255;  // what comes of it is no longer either
+  if (text.size() > max_rename_length) {
+    return Failure(fmt::format("is longer than {} characters", max_rename_length));
+  }
   std::string_view rest = text;
   while (true) {
     const std::size_t brace = rest.find_first_of("{}");
@@ -147,7 +151,7 @@ void read_rule(Reading& reading, const Node& node, const std::vector<std::string
   if (section.require("targets")) section.list("targets", rule.targets, registry);
   const bool repositories_sound = read_repositories(reading, section, rule.repositories);
   read_tags(reading, section, rule.tags);
-  bool rename_sound =
+  const bool rename_sound =
       section.find("rename") == nullptr || section.optional("rename", rule.rename, parse_rename);
   section.optional("referrers", rule.referrers, parse_boolean);
   section.optional("deletes", rule.deletes, parse_enum<Deletes>);

@@ -34,16 +34,23 @@ constexpr std::uint64_t max_amount = std::uint64_t{1} << 60;
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
+template <class Number>
+std::optional<Number> parse_whole(std::string_view text) {
+  Number number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
 // A whole number and a unit without a blank between them; none where the text is anything else.
 // What is above max_amount counts as max_amount.
 std::optional<std::uint64_t> parse_amount(std::string_view text, std::span<const Unit> units) {
   const std::size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
   const auto unit = std::ranges::find(units, text.substr(digits), &Unit::name);
   if (digits == 0 || unit == units.end()) return std::nullopt;
-  std::uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + digits, number);
-  if (error != std::errc() || number > max_amount / unit->size) return max_amount;
-  return number * unit->size;
+  const auto number = parse_whole<std::uint64_t>(text.substr(0, digits));
+  if (!number || *number > max_amount / unit->size) return max_amount;
+  return *number * unit->size;
 }
 
 // The greatest unit of which the amount is a whole number.
@@ -53,14 +60,6 @@ std::string format_amount(std::uint64_t amount, std::span<const Unit> units) {
     if (amount != 0 && amount % unit.size == 0) best = &unit;
   }
   return fmt::format("{}{}", amount / best->size, best->name);
-}
-
-template <class Number>
-std::optional<Number> parse_whole(std::string_view text) {
-  Number number{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return number;
 }
 
 bool is_whole_number(std::string_view text) {

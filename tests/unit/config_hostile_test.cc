@@ -92,9 +92,9 @@ TEST(ConfigHostileTest, EscapedControlCharactersReachNoValueAndNoMessage) {
 }
 
 TEST(ConfigHostileTest, LongValuesAreCutInMessages) {
-  const auto lines = lines_of(read(Sample{.top = "region: " + repeat("é", 100'000)}.text()));
+  const auto lines = lines_of(read(Sample{.top = "region: x" + repeat("é", 100'000)}.text()));
   ASSERT_THAT(lines, SizeIs(1));
-  EXPECT_THAT(lines.front(), HasSubstr("\"" + repeat("é", 40) + "…\" is not a name"));
+  EXPECT_THAT(lines.front(), HasSubstr("\"x" + repeat("é", 39) + "…\" is not a name"));
   const auto pattern = lines_of(read(Sample{.rule = "tags: " + repeat("a", 100'000)}.text()));
   ASSERT_THAT(pattern, SizeIs(1));
   EXPECT_LT(pattern.front().size(), 300U);

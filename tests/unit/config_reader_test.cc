@@ -278,6 +278,7 @@ TEST(ConfigReaderTest, TwoWayRulesAndRulesOfTheSamePairAreSound) {
 TEST(ConfigReaderTest, ARuleMayTargetItsOwnSourceUnderAnotherName) {
   for (const char* rest :
        {"repositories: a, rename: b", "repositories: 'a/*', rename: 'm/{repository}'",
+        "repositories: ['a/*', '!a/*', 'm/a/*'], rename: 'm/{repository}'",
         "repositories: ['**', '!m/**'], rename: 'm/{repository}'"}) {
     const auto text = fmt::format(
         "registries: {{a: {{url: 'http://a'}}}}\n"
@@ -285,6 +286,13 @@ TEST(ConfigReaderTest, ARuleMayTargetItsOwnSourceUnderAnotherName) {
         rest);
     EXPECT_TRUE(read(text)) << rest;
   }
+}
+
+TEST(ConfigReaderTest, ARenameFillsInTheRepositoryWhereverItIsCalledFor) {
+  Rule rule;
+  rule.rename = "{repository}/of/{repository}";
+  EXPECT_EQ(rule.target_repository("a"), "a/of/a");
+  EXPECT_EQ(rule.target_repository("{repository}"), "{repository}/of/{repository}");
 }
 
 TEST(ConfigReaderTest, FillsInVariablesAndReadsThemAsTheKeysType) {

@@ -165,11 +165,12 @@ TEST(ConfigReferencesTest, AllMistakesAreToldAtOnceInTheFilesOrder) {
        "repositories: the pattern \"b[c]\" has a special character; only *, ? and ** are known",
        "repositories: the pattern \"\" is empty", "referrers: \"maybe\" is neither true nor false",
        "priority: \"low\" is not a whole number, such as 8",
-       "url: \"us.example.com\" is not a URL; write https://HOST or http://HOST, such as "
-       "https://registry.example.com",
+       fmt::format(
+           "url: \"us.example.com\" is not a URL; write https://HOST or http://HOST, such as "
+           "https://registry.example.com"),
        "type: \"none\" is not anonymous, basic, docker_config, credential_helper or ecr",
-       "stall: \"30\" is not a duration; write a number and a unit (ms, s, m, h, d), such as 30s "
-       "or 5m",
+       fmt::format("stall: \"30\" is not a duration; write a number and a unit (ms, s, m, h, d), "
+                   "such as 30s or 5m"),
        "transfers: \"strall\" is not a known key; did you mean \"stall\"?",
        "shutdown: \"1d\" is out of range; allowed are 0s to 10m"});
 }

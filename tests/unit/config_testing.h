@@ -91,6 +91,22 @@ inline void expect_mistakes(std::string_view marked, const std::vector<std::stri
   EXPECT_EQ(lines_of(read(plain.text, std::move(variables))), expected) << plain.text;
 }
 
+// Something wrong to put into a Sample, with its mark, and what is to be said of it.
+struct Bad {
+  std::string text;
+  std::string message;
+};
+
+inline void expect_in_registry(const std::vector<Bad>& cases) {
+  for (const Bad& bad : cases) expect_mistakes(Sample{.registry = bad.text}.text(), {bad.message});
+}
+inline void expect_in_rule(const std::vector<Bad>& cases) {
+  for (const Bad& bad : cases) expect_mistakes(Sample{.rule = bad.text}.text(), {bad.message});
+}
+inline void expect_at_top(const std::vector<Bad>& cases) {
+  for (const Bad& bad : cases) expect_mistakes(Sample{.top = bad.text}.text(), {bad.message});
+}
+
 inline std::filesystem::path source_directory() {
   return std::filesystem::path(__FILE__).parent_path() / "../../config";
 }
