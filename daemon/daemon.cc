@@ -21,6 +21,8 @@ constexpr int exit_nothing_possible = 3;
 constexpr std::chrono::milliseconds first_pause{250};
 constexpr std::chrono::milliseconds longest_pause{10'000};
 constexpr std::chrono::seconds look_at_bus_every{2};
+// What a daemon that died had in hand comes to another after this long; whoever lives says so three times as often.
+constexpr std::chrono::seconds lease{10};
 
 std::string random_instance() {
   std::random_device device;
@@ -36,6 +38,7 @@ std::unique_ptr<bus::Bus> make_bus(const config::Config& config) {
     bus::JetStreamOptions options{jetstream->servers, jetstream->stream, jetstream->subjects};
     if (jetstream->credentials_file) options.credentials_file = jetstream->credentials_file->string();
     options.client_name = user_agent(config.region);
+    options.lease = lease;
     return std::make_unique<bus::JetStream>(std::move(options));
   }
   bus::JournalOptions options;
