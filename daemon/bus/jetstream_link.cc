@@ -56,6 +56,13 @@ bool JetStreamLink::connected() const {
   return now && now->connected();
 }
 
+std::size_t JetStreamLink::message_bytes_max() const {
+  const auto now = session();
+  const std::size_t server = now ? now->payload_bytes_max() : payload_bytes_default;
+  const std::size_t bytes = std::min<std::size_t>(server, stream_message_bytes_max_);
+  return bytes > header_room_bytes ? bytes - header_room_bytes : 0;
+}
+
 std::vector<std::string> JetStreamLink::warnings() const {
   const std::lock_guard lock(mutex_);
   return warnings_;
@@ -75,7 +82,8 @@ Result<void> JetStreamLink::ensure_stream(const NatsSession& session) {
   if (s != NATS_OK) return fail(nats_error(s, code, doing));
   std::vector<std::string> warnings;
   if (auto good = check_stream(*info->Config, options_, warnings); !good) return good;
-  take_limits(session, *info->Config);
+  const std::int32_t size_max = info->Config->MaxMsgSize;
+  stream_message_bytes_max_ = size_max > 0 ? static_cast<std::size_t>(size_max) : SIZE_MAX;
   const std::lock_guard lock(mutex_);
   warnings_ = std::move(warnings);
   return {};
@@ -99,12 +107,6 @@ Result<void> JetStreamLink::make_stream(const NatsSession& session) {
   // Another daemon may have made it meanwhile; what it made is checked like any other.
   if (s == NATS_OK || code == JSStreamNameExistErr) return {};
   return fail(nats_error(s, code, fmt::format("make the stream '{}'", options_.stream)));
-}
-
-void JetStreamLink::take_limits(const NatsSession& session, const jsStreamConfig& stream) {
-  std::size_t bytes = session.payload_bytes_max();
-  if (stream.MaxMsgSize > 0) bytes = std::min(bytes, static_cast<std::size_t>(stream.MaxMsgSize));
-  message_bytes_max_ = bytes > header_room_bytes ? bytes - header_room_bytes : 0;
 }
 
 Result<ConsumerInfo> JetStreamLink::ensure_consumer(const NatsSession& session,

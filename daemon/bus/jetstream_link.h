@@ -25,7 +25,8 @@ class JetStreamLink {
  public:
   // Of the server's limit, for the headers that are ours: the id and the framing.
   static constexpr std::size_t header_room_bytes = 1024;
-  static constexpr std::size_t default_message_bytes_max = (1U << 20U) - header_room_bytes;
+  // Until a server was reached: NATS' default.
+  static constexpr std::size_t payload_bytes_default = 1U << 20U;
 
   explicit JetStreamLink(JetStreamOptions options) : options_(std::move(options)) {}
   ~JetStreamLink() { stop(); }
@@ -41,7 +42,7 @@ class JetStreamLink {
   // The session as it is; null before the first one.
   [[nodiscard]] std::shared_ptr<NatsSession> session() const;
   [[nodiscard]] bool connected() const;
-  [[nodiscard]] std::size_t message_bytes_max() const { return message_bytes_max_; }
+  [[nodiscard]] std::size_t message_bytes_max() const;
   [[nodiscard]] std::vector<std::string> warnings() const;
 
   // Makes the stream or the consumer of a target when missing, and checks it. May wait.
@@ -78,10 +79,9 @@ class JetStreamLink {
     std::function<void()> end;
   };
   Result<void> make_stream(const NatsSession& session);
-  void take_limits(const NatsSession& session, const jsStreamConfig& stream);
 
   const JetStreamOptions options_;
-  std::atomic<std::size_t> message_bytes_max_{default_message_bytes_max};
+  std::atomic<std::size_t> stream_message_bytes_max_{SIZE_MAX};
   std::atomic<bool> stopped_{false};
   std::mutex stopping_;
   std::atomic<std::size_t> waiting_bytes_{0};

@@ -20,13 +20,13 @@ constexpr std::int64_t ping_ms = 10'000;
 constexpr int pings_unanswered_max = 2;
 constexpr int reconnect_buffer_bytes = 1 << 20;  // answers given while no server is there
 
-struct Tables {
+struct States {
   std::mutex mutex;
-  std::map<std::uintptr_t, std::weak_ptr<PendingAcks>> by_number;
+  std::map<std::uintptr_t, std::weak_ptr<NatsState>> by_number;
   std::uintptr_t last = 0;
 };
-Tables& tables() {
-  static Tables all;
+States& states() {
+  static States all;
   return all;
 }
 
@@ -96,26 +96,56 @@ void PublishJob::settle(std::size_t index, const Result<Published>& outcome) {
   }
 }
 
-std::shared_ptr<PendingAcks> PendingAcks::make() {
-  std::shared_ptr<PendingAcks> made(new PendingAcks);
-  const std::lock_guard lock(tables().mutex);
-  const std::uintptr_t number = ++tables().last;
-  tables().by_number.emplace(number, made);
+std::shared_ptr<NatsState> NatsState::make() {
+  std::shared_ptr<NatsState> made(new NatsState);
+  const std::lock_guard lock(states().mutex);
+  const std::uintptr_t number = ++states().last;
+  states().by_number.emplace(number, made);
   made->number_ = reinterpret_cast<void*>(number);
   return made;
 }
 
-PendingAcks::~PendingAcks() {
-  const std::lock_guard lock(tables().mutex);
-  tables().by_number.erase(reinterpret_cast<std::uintptr_t>(number_));
+NatsState::~NatsState() {
+  const std::lock_guard lock(states().mutex);
+  states().by_number.erase(reinterpret_cast<std::uintptr_t>(number_));
 }
 
-void PendingAcks::add(const natsMsg* message, std::shared_ptr<PublishJob> job, std::size_t index) {
+std::shared_ptr<NatsState> NatsState::find(void* number) {
+  const std::lock_guard lock(states().mutex);
+  const auto found = states().by_number.find(reinterpret_cast<std::uintptr_t>(number));
+  return found == states().by_number.end() ? nullptr : found->second.lock();
+}
+
+void NatsState::listen(natsOptions* options) const {
+  natsOptions_SetDisconnectedCB(options, &NatsState::on_change, number_);
+  natsOptions_SetReconnectedCB(options, &NatsState::on_change, number_);
+  natsOptions_SetClosedCB(options, &NatsState::on_change, number_);
+}
+
+void NatsState::listen(jsOptions& options) const {
+  options.PublishAsync.AckHandler = &NatsState::on_ack;
+  options.PublishAsync.AckHandlerClosure = number_;
+}
+
+void NatsState::on_change(natsConnection* connection, void* number) {
+  if (const auto state = find(number)) state->take(connection);
+}
+
+// However late or out of turn a callback comes, what counts is how things are now.
+void NatsState::take(natsConnection* connection) {
+  const natsConnStatus status = natsConnection_Status(connection);
+  const std::int64_t bytes = natsConnection_GetMaxPayload(connection);
+  connected_ = status == NATS_CONN_STATUS_CONNECTED;
+  gave_up_ = status == NATS_CONN_STATUS_CLOSED;
+  if (bytes > 0) payload_bytes_max_ = static_cast<std::size_t>(bytes);
+}
+
+void NatsState::add(const natsMsg* message, std::shared_ptr<PublishJob> job, std::size_t index) {
   const std::lock_guard lock(mutex_);
   waiting_[message] = Waiting{std::move(job), index};
 }
 
-void PendingAcks::settle(const natsMsg* message, const Result<Published>& outcome) {
+void NatsState::settle(const natsMsg* message, const Result<Published>& outcome) {
   Waiting waiting;
   {
     const std::lock_guard lock(mutex_);
@@ -127,7 +157,7 @@ void PendingAcks::settle(const natsMsg* message, const Result<Published>& outcom
   waiting.job->settle(waiting.index, outcome);
 }
 
-void PendingAcks::fail_all(const Error& error) {
+void NatsState::fail_all(const Error& error) {
   std::unordered_map<const natsMsg*, Waiting> all;
   {
     const std::lock_guard lock(mutex_);
@@ -136,21 +166,21 @@ void PendingAcks::fail_all(const Error& error) {
   for (auto& [message, waiting] : all) waiting.job->settle(waiting.index, fail(error));
 }
 
-void PendingAcks::on_ack(jsCtx* /*context*/, natsMsg* message, jsPubAck* ack, jsPubAckErr* error,
-                         void* number) {
+void NatsState::on_ack(jsCtx* /*context*/, natsMsg* message, jsPubAck* ack, jsPubAckErr* error,
+                       void* number) {
   const NatsMessage owner(message);
-  std::shared_ptr<PendingAcks> table;
-  {
-    const std::lock_guard lock(tables().mutex);
-    const auto found = tables().by_number.find(reinterpret_cast<std::uintptr_t>(number));
-    if (found != tables().by_number.end()) table = found->second.lock();
-  }
+  const auto table = find(number);
   if (!table) return;
   if (ack != nullptr) {
     table->settle(message, ack->Duplicate ? Published::duplicate : Published::stored);
     return;
   }
   Error why = nats_error(error->Err, error->ErrCode, "publish to JetStream");
+  // `invalid` is for what is wrong with the message; what the server has against the stream may
+  // pass.
+  if (why.kind == ErrorKind::invalid && error->ErrCode != JSStreamMessageExceedsMaximumErr) {
+    why.kind = ErrorKind::transient;
+  }
   if (error->ErrText != nullptr)
     why.message = fmt::format("publish to JetStream: {}", error->ErrText);
   table->settle(message, fail(std::move(why)));
@@ -160,6 +190,8 @@ Result<std::shared_ptr<NatsSession>> NatsSession::connect(const JetStreamOptions
   auto settings = options_for(options);
   if (!settings) return fail(settings.error());
   std::shared_ptr<NatsSession> session(new NatsSession);
+  session->state_ = NatsState::make();
+  session->state_->listen(settings->get());
   natsConnection* connection = nullptr;
   if (natsStatus s = natsConnection_Connect(&connection, settings->get()); s != NATS_OK) {
     std::string names;
@@ -169,12 +201,11 @@ Result<std::shared_ptr<NatsSession>> NatsSession::connect(const JetStreamOptions
     return fail(nats_error(s, {}, fmt::format("connect to NATS at {}", names)));
   }
   session->connection_.reset(connection);
-  session->pending_ = PendingAcks::make();
+  session->state_->take(connection);
   jsOptions js;
   jsOptions_Init(&js);
   js.Wait = call_ms;
-  js.PublishAsync.AckHandler = &PendingAcks::on_ack;
-  js.PublishAsync.AckHandlerClosure = session->pending_->number();
+  session->state_->listen(js);
   jsCtx* context = nullptr;
   if (natsStatus s = natsConnection_JetStream(&context, connection, &js); s != NATS_OK) {
     return fail(nats_error(s, {}, "use JetStream"));
@@ -187,22 +218,11 @@ NatsSession::~NatsSession() {
   if (connection_) natsConnection_Close(connection_.get());
   context_.reset();
   connection_.reset();
-  if (pending_) {
+  if (state_) {
     Error error;
     error.message = "the connection to NATS was closed before it confirmed the event";
-    pending_->fail_all(error);
+    state_->fail_all(error);
   }
-}
-
-bool NatsSession::connected() const {
-  return natsConnection_Status(connection_.get()) == NATS_CONN_STATUS_CONNECTED;
-}
-
-bool NatsSession::gave_up() const { return natsConnection_IsClosed(connection_.get()); }
-
-std::size_t NatsSession::payload_bytes_max() const {
-  const std::int64_t bytes = natsConnection_GetMaxPayload(connection_.get());
-  return bytes > 0 ? static_cast<std::size_t>(bytes) : 0;
 }
 
 void NatsSession::publish(const std::shared_ptr<PublishJob>& job,
@@ -223,9 +243,9 @@ void NatsSession::publish(const std::shared_ptr<PublishJob>& job,
     // Its acknowledgement may be there before the call returns, and then the handle is gone.
     const natsMsg* handle = raw;
     if (s == NATS_OK) {
-      pending_->add(handle, job, i);
+      state_->add(handle, job, i);
       s = js_PublishMsgAsync(context_.get(), &raw, &options);
-      if (s != NATS_OK) pending_->settle(handle, fail(nats_error(s, {}, "publish to JetStream")));
+      if (s != NATS_OK) state_->settle(handle, fail(nats_error(s, {}, "publish to JetStream")));
     } else {
       job->settle(i, fail(nats_error(s, {}, "make a NATS message")));
     }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -37,34 +38,46 @@ class PublishJob {
   std::function<void()> finished_;
 };
 
-// Messages that wait for their acknowledgement, by the handle that libnats gives back with it. The
-// callbacks of libnats may still run for a moment after the connection is gone, so they find the
-// table by number.
-class PendingAcks {
+// What the callbacks of libnats tell of a connection: acknowledgements, and whether a server is
+// there. Asking libnats itself can wait behind a write to a server that hangs, so the loop asks
+// here. Callbacks may still run for a moment after the connection is gone, so they find their state
+// by number.
+class NatsState {
  public:
-  static std::shared_ptr<PendingAcks> make();
-  ~PendingAcks();
+  static std::shared_ptr<NatsState> make();
+  ~NatsState();
 
+  // A message on its way, by the handle that comes back with its acknowledgement.
   void add(const natsMsg* message, std::shared_ptr<PublishJob> job, std::size_t index);
   // Does nothing for a message that is no longer there.
   void settle(const natsMsg* message, const Result<Published>& outcome);
   void fail_all(const Error& error);
 
-  // What jsOptions.PublishAsync takes.
-  static void on_ack(jsCtx* context, natsMsg* message, jsPubAck* ack, jsPubAckErr* error,
-                     void* number);
-  [[nodiscard]] void* number() const { return number_; }
+  void listen(natsOptions* options) const;
+  void listen(jsOptions& options) const;
+  void take(natsConnection* connection);
+
+  [[nodiscard]] bool connected() const { return connected_; }
+  [[nodiscard]] bool gave_up() const { return gave_up_; }
+  [[nodiscard]] std::size_t payload_bytes_max() const { return payload_bytes_max_; }
 
  private:
   struct Waiting {
     std::shared_ptr<PublishJob> job;
     std::size_t index = 0;
   };
-  PendingAcks() = default;
+  NatsState() = default;
+  static std::shared_ptr<NatsState> find(void* number);
+  static void on_change(natsConnection* connection, void* number);
+  static void on_ack(jsCtx* context, natsMsg* message, jsPubAck* ack, jsPubAckErr* error,
+                     void* number);
 
   std::mutex mutex_;
   std::unordered_map<const natsMsg*, Waiting> waiting_;
   void* number_ = nullptr;
+  std::atomic<bool> connected_{false};
+  std::atomic<bool> gave_up_{false};
+  std::atomic<std::size_t> payload_bytes_max_{0};
 };
 
 // One connection to the NATS servers, which reconnects by itself for ever. All calls may wait:
@@ -77,12 +90,13 @@ class NatsSession {
   NatsSession& operator=(const NatsSession&) = delete;
 
   [[nodiscard]] jsCtx* context() const { return context_.get(); }
-  [[nodiscard]] bool connected() const;
+  // These three never wait.
+  [[nodiscard]] bool connected() const { return state_->connected(); }
   // libnats has given up (it does after repeated refusals of the credentials): only a new session
   // helps.
-  [[nodiscard]] bool gave_up() const;
-  // Of the server now connected to; 0 when none is.
-  [[nodiscard]] std::size_t payload_bytes_max() const;
+  [[nodiscard]] bool gave_up() const { return state_->gave_up(); }
+  // Of the server last connected to.
+  [[nodiscard]] std::size_t payload_bytes_max() const { return state_->payload_bytes_max(); }
 
   // Sends them all; the job is answered when their acknowledgements are in.
   void publish(const std::shared_ptr<PublishJob>& job, const std::vector<std::string>& subjects);
@@ -94,7 +108,7 @@ class NatsSession {
  private:
   NatsSession() = default;
 
-  std::shared_ptr<PendingAcks> pending_;
+  std::shared_ptr<NatsState> state_;
   NatsConnection connection_;
   JetStreamContext context_;
 };

@@ -249,6 +249,29 @@ TEST_F(JetStreamTest, AServerThatHangsFailsThePublishInTime) {
   publish(bus, "id");
 }
 
+TEST_F(JetStreamTest, AServerThatHangsDoesNotBlockTheLoop) {
+  JetStream bus(options());
+  ASSERT_TRUE(loop_.run(bus.open()));
+  server_.freeze();
+  int answered = 0;
+  const auto send = [](JetStream& to, int& count) -> asio::awaitable<void> {
+    std::ignore = co_await to.publish(one(message(std::string(900'000, 'x'))));
+    ++count;
+  };
+  // More than the socket takes, so that a thread of the bus waits in its write.
+  for (int i = 0; i < 30; ++i) loop_.start(send(bus, answered));
+  auto longest = std::chrono::steady_clock::duration::zero();
+  loop_.run_until([&] {
+    const auto since = std::chrono::steady_clock::now();
+    std::ignore = bus.connected();
+    std::ignore = bus.max_message_bytes();
+    longest = std::max(longest, std::chrono::steady_clock::now() - since);
+    return answered == 30;
+  });
+  server_.thaw();
+  EXPECT_LT(longest, 500ms);  // a write waits for two seconds
+}
+
 TEST_F(JetStreamTest, ClosesWhileTheServerIsAway) {
   JetStream bus(options());
   ASSERT_TRUE(loop_.run(bus.open()));
