@@ -13,8 +13,17 @@ HttpResponse message(int status, std::string_view text) {
   response.status = status;
   response.body = nlohmann::json{{"message", text}}.dump() + "\n";
   if (status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
-  if (status == 405) response.headers.emplace_back("Allow", "GET, HEAD");
   return response;
+}
+
+HttpResponse not_allowed(std::string allowed) {
+  HttpResponse response = message(405, "this path takes " + allowed);
+  response.headers.emplace_back("Allow", std::move(allowed));
+  return response;
+}
+
+bool is_read(const HttpRequest& request) {
+  return request.method == "GET" || request.method == "HEAD";
 }
 
 std::string bearer_token(const HttpRequest& request) {
@@ -51,7 +60,8 @@ Api::Api(const config::Config& config, Parts parts) : config_(config), parts_(st
   if (config.http.token_file) tokens_ = std::make_unique<Tokens>(*config.http.token_file);
   for (const config::Registry& registry : config.registries) {
     if (registry.events.token_file) {
-      registries_tokens_.emplace(registry.name, std::make_unique<Tokens>(*registry.events.token_file));
+      registries_tokens_.emplace(registry.name,
+                                 std::make_unique<Tokens>(*registry.events.token_file));
     }
   }
 }
@@ -61,16 +71,24 @@ Result<void> Api::load_tokens() {
     if (auto loaded = tokens_->load(); !loaded) return fail(loaded.error().with_context("http"));
   }
   for (const auto& [registry, tokens] : registries_tokens_) {
-    if (auto loaded = tokens->load(); !loaded) return fail(loaded.error().with_context("events of " + registry));
+    if (auto loaded = tokens->load(); !loaded)
+      return fail(loaded.error().with_context("events of " + registry));
   }
   return {};
 }
 
-bool Api::may_use_api(const HttpRequest& request) { return !tokens_ || tokens_->accepts(bearer_token(request)); }
+bool Api::may_use_api(const HttpRequest& request) {
+  return !tokens_ || tokens_->accepts(bearer_token(request));
+}
 
 asio::awaitable<HttpResponse> Api::answer(HttpRequest request) {
   if (request.path.starts_with(intake_path)) co_return co_await intake(std::move(request));
-  co_return get(request);
+  bool found = false;
+  HttpResponse response = open_to_all(request, found);
+  if (found) co_return response;
+  if (!may_use_api(request))
+    co_return message(401, "a valid token is needed: Authorization: Bearer …");
+  co_return for_operators(request);
 }
 
 asio::awaitable<HttpResponse> Api::intake(HttpRequest request) {
@@ -85,31 +103,47 @@ asio::awaitable<HttpResponse> Api::intake(HttpRequest request) {
   co_return co_await parts_.intake.take(*registry, std::move(request));
 }
 
-HttpResponse Api::get(const HttpRequest& request) {
-  const bool is_get = request.method == "GET" || request.method == "HEAD";
-  const auto only_get = [&](auto make) { return is_get ? make() : message(405, "this can only be read"); };
-  if (request.path == "/healthz") {
-    return only_get([] { return json({{"alive", true}}); });
-  }
+// What monitoring asks for, without a token.
+HttpResponse Api::open_to_all(const HttpRequest& request, bool& found) {
+  found = request.path == "/healthz" || request.path == "/readyz" || request.path == "/metrics";
+  if (!found) return {};
+  if (!is_read(request)) return not_allowed("GET, HEAD");
+  if (request.path == "/healthz") return json({{"alive", true}});
   if (request.path == "/readyz") {
-    return only_get([&] {
-      const auto ready = parts_.status.readiness();
-      return json(ready, ready["ready"].get<bool>() ? 200 : 503);
-    });
+    const auto ready = parts_.status.readiness();
+    return json(ready, ready["ready"].get<bool>() ? 200 : 503);
   }
-  if (request.path == "/metrics") {
-    return only_get([&] {
-      HttpResponse response;
-      response.content_type = "text/plain; version=0.0.4; charset=utf-8";
-      response.body = parts_.metrics();
-      return response;
-    });
-  }
-  if (!may_use_api(request)) return message(401, "a valid token is needed: Authorization: Bearer …");
+  HttpResponse response;
+  response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  response.body = parts_.metrics();
+  return response;
+}
+
+HttpResponse Api::for_operators(const HttpRequest& request) {
   if (request.path == "/api/v1/status") {
-    return only_get([&] { return json(parts_.status.report()); });
+    return is_read(request) ? json(parts_.status.report()) : not_allowed("GET, HEAD");
+  }
+  if (request.path == "/api/v1/reconcile") {
+    return request.method == "POST" ? reconcile(request) : not_allowed("POST");
   }
   return message(404, "there is nothing here; see /api/v1/status, /metrics, /healthz, /readyz");
+}
+
+HttpResponse Api::reconcile(const HttpRequest& request) {
+  const auto body = request.body.empty()
+                        ? nlohmann::json::object()
+                        : nlohmann::json::parse(request.body, nullptr, /*allow_exceptions=*/false);
+  if (!body.is_object()) return message(400, "the body is not a JSON object");
+  std::map<std::string, std::string> names{{"rule", ""}, {"target", ""}};
+  for (auto& [key, name] : names) {
+    if (!body.contains(key) || body[key].is_null()) continue;
+    if (!body[key].is_string()) return message(400, key + " is not a string");
+    name = body[key].get<std::string>();
+  }
+  if (!parts_.reconcile(names["rule"], names["target"])) {
+    return message(404, "this daemon works for no such rule and target");
+  }
+  return json({{"started", true}}, 202);
 }
 
 }  // namespace transship

@@ -20,6 +20,9 @@ class Api {
     Intake& intake;
     Status& status;
     std::function<std::string()> metrics;  // the text of /metrics
+    // Asks for a reconciliation of a rule and a target, of all where a name is empty; false where
+    // there is no such pair.
+    std::function<bool(const std::string& rule, const std::string& target)> reconcile;
   };
   Api(const config::Config& config, Parts parts);
 
@@ -29,13 +32,16 @@ class Api {
 
  private:
   asio::awaitable<HttpResponse> intake(HttpRequest request);
-  HttpResponse get(const HttpRequest& request);
+  HttpResponse open_to_all(const HttpRequest& request, bool& found);
+  HttpResponse for_operators(const HttpRequest& request);
+  HttpResponse reconcile(const HttpRequest& request);
   [[nodiscard]] bool may_use_api(const HttpRequest& request);
 
   const config::Config& config_;
   Parts parts_;
-  std::unique_ptr<Tokens> tokens_;                                   // http.token_file
-  std::map<std::string, std::unique_ptr<Tokens>> registries_tokens_;  // registries.R.events.token_file
+  std::unique_ptr<Tokens> tokens_;  // http.token_file
+  std::map<std::string, std::unique_ptr<Tokens>>
+      registries_tokens_;  // registries.R.events.token_file
 };
 
 }  // namespace transship

@@ -21,7 +21,8 @@ constexpr int exit_nothing_possible = 3;
 constexpr std::chrono::milliseconds first_pause{250};
 constexpr std::chrono::milliseconds longest_pause{10'000};
 constexpr std::chrono::seconds look_at_bus_every{2};
-// What a daemon that died had in hand comes to another after this long; whoever lives says so three times as often.
+// What a daemon that died had in hand comes to another after this long; whoever lives says so three
+// times as often.
 constexpr std::chrono::seconds lease{10};
 
 std::string random_instance() {
@@ -36,7 +37,8 @@ monitoring::Time now() {
 std::unique_ptr<bus::Bus> make_bus(const config::Config& config) {
   if (const auto* jetstream = std::get_if<config::JetStreamBus>(&config.bus)) {
     bus::JetStreamOptions options{jetstream->servers, jetstream->stream, jetstream->subjects};
-    if (jetstream->credentials_file) options.credentials_file = jetstream->credentials_file->string();
+    if (jetstream->credentials_file)
+      options.credentials_file = jetstream->credentials_file->string();
     options.client_name = user_agent(config.region);
     options.lease = lease;
     return std::make_unique<bus::JetStream>(std::move(options));
@@ -59,8 +61,12 @@ Daemon::Daemon(asio::io_context& loop, const config::Config& config)
       client_(loop.get_executor(), user_agent(config.region)),
       fleet_(client_, config, status_, config.retry.for_daemon().longest_pause),
       intake_(*bus_, status_, metrics_, instance_),
-      api_(config, {intake_, status_, [this] { return metrics(); }}),
-      server_(loop.get_executor(), [this](HttpRequest request) { return api_.answer(std::move(request)); }),
+      api_(config, {intake_, status_, [this] { return metrics(); },
+                    [this](const std::string& rule, const std::string& target) {
+                      return reconciler_ && reconciler_->request(rule, target);
+                    }}),
+      server_(loop.get_executor(),
+              [this](HttpRequest request) { return api_.answer(std::move(request)); }),
       signals_(loop, SIGTERM, SIGINT, SIGHUP),
       changed_(loop.get_executor()) {
   for (const monitoring::Pair& pair : routes_.pairs()) {
@@ -94,14 +100,17 @@ asio::awaitable<int> Daemon::run() {
     log::error(loaded.error().message);
     co_return exit_wrong_configuration;
   }
-  if (auto listening = server_.listen(config_.http.listen.host, config_.http.listen.port); !listening) {
+  if (auto listening = server_.listen(config_.http.listen.host, config_.http.listen.port);
+      !listening) {
     log::error(listening.error().message);
     co_return exit_nothing_possible;
   }
-  log::info(fmt::format("transship {} listens on {}:{}", TRANSSHIP_VERSION, config_.http.listen.host, server_.port()),
+  log::info(fmt::format("transship {} listens on {}:{}", TRANSSHIP_VERSION,
+                        config_.http.listen.host, server_.port()),
             {{"region", config_.region.value_or("")}, {"port", std::to_string(server_.port())}});
   if (routes_.pairs().empty()) {
-    log::warning("no rule has a target in this region: there is nothing to do", {{"region", config_.region.value_or("")}});
+    log::warning("no rule has a target in this region: there is nothing to do",
+                 {{"region", config_.region.value_or("")}});
   }
   spawn(start_when_possible());
   spawn(reach_registries());
@@ -119,10 +128,12 @@ asio::awaitable<int> Daemon::run() {
 asio::awaitable<void> Daemon::wait_for_signal() {
   while (!fatal_) {
     asio::error_code error;
-    const int signal = co_await signals_.async_wait(asio::redirect_error(asio::use_awaitable, error));
+    const int signal =
+        co_await signals_.async_wait(asio::redirect_error(asio::use_awaitable, error));
     if (error) break;
     if (signal != SIGHUP) {
-      log::info(fmt::format("{}: finishing copies within {:g} s", signal == SIGTERM ? "SIGTERM" : "SIGINT",
+      log::info(fmt::format("{}: finishing copies within {:g} s",
+                            signal == SIGTERM ? "SIGTERM" : "SIGINT",
                             std::chrono::duration<double>(config_.shutdown).count()));
       break;
     }
@@ -132,10 +143,12 @@ asio::awaitable<void> Daemon::wait_for_signal() {
 
 asio::awaitable<void> Daemon::pause(std::chrono::milliseconds duration) {
   const auto until = std::chrono::steady_clock::now() + duration;
-  while (!stopping_ && std::chrono::steady_clock::now() < until) co_await changed_.wait_until(until);
+  while (!stopping_ && std::chrono::steady_clock::now() < until)
+    co_await changed_.wait_until(until);
 }
 
-// --- the start ----------------------------------------------------------------------------------------------------------
+// --- the start
+// ----------------------------------------------------------------------------------------------------------
 
 // While the bus does not answer we wait for it; what an operator has to mend ends the daemon.
 asio::awaitable<void> Daemon::start_when_possible() {
@@ -150,14 +163,21 @@ asio::awaitable<void> Daemon::start_when_possible() {
       signals_.cancel();
       co_return;
     }
-    if (!std::exchange(told, true)) log::warning("waiting for the message bus: " + opened.error().message);
+    if (!std::exchange(told, true))
+      log::warning("waiting for the message bus: " + opened.error().message);
     co_await pause(wait);
     wait = std::min(wait * 2, longest_pause);
   }
   if (stopping_) co_return;
   for (const std::string& warning : bus_->warnings()) log::warning(warning);
   status_.set_consumers_ready();
-  for (const auto& worker : workers_) spawn(worker->run());
+  std::vector<Worker*> workers;
+  for (const auto& worker : workers_) {
+    workers.push_back(worker.get());
+    spawn(worker->run());
+  }
+  reconciler_ = std::make_unique<Reconciler>(shared(), std::move(workers));
+  spawn(reconciler_->run());
   spawn(watch_bus());
   log::info(fmt::format("takes events from the {}", bus_->type()));
 }
@@ -168,13 +188,16 @@ asio::awaitable<Result<void>> Daemon::open_bus() {
   co_return Result<void>{};
 }
 
+WorkerShared Daemon::shared() {
+  return {loop_.get_executor(), config_, routes_, fleet_, ledger_, metrics_, instance_};
+}
+
 asio::awaitable<Result<void>> Daemon::open_workers() {
   workers_.clear();
   for (const std::string& target : routes_.targets()) {
     auto inbox = co_await bus_->open_inbox(target);
     if (!inbox) co_return fail(inbox.error().with_context("the events of " + target));
-    WorkerShared shared{loop_.get_executor(), config_, routes_, fleet_, ledger_, metrics_, instance_};
-    workers_.push_back(std::make_unique<Worker>(std::move(shared), target, std::move(*inbox)));
+    workers_.push_back(std::make_unique<Worker>(shared(), target, std::move(*inbox)));
   }
   const auto& targets = routes_.targets();
   co_return co_await bus_->forget_other_inboxes({targets.begin(), targets.end()});
@@ -197,14 +220,16 @@ asio::awaitable<void> Daemon::reach(std::string registry) {
     }
     status_.set_unreachable(registry, reached.error().message);
     if (!std::exchange(told, true)) {
-      log::warning(registry + " does not answer yet: " + reached.error().message, {{"registry", registry}});
+      log::warning(registry + " does not answer yet: " + reached.error().message,
+                   {{"registry", registry}});
     }
     co_await pause(wait);
     wait = std::min(wait * 2, longest_pause);
   }
 }
 
-// --- while it runs ------------------------------------------------------------------------------------------------------
+// --- while it runs
+// ------------------------------------------------------------------------------------------------------
 
 asio::awaitable<void> Daemon::watch_bus() {
   while (!stopping_) {
@@ -240,17 +265,20 @@ asio::awaitable<void> Daemon::feed_watchdog() {
   }
 }
 
-// --- the end ------------------------------------------------------------------------------------------------------------
+// --- the end
+// ------------------------------------------------------------------------------------------------------------
 
 asio::awaitable<void> Daemon::shut_down() {
   stopping_ = true;
   ::sd_notify(0, "STOPPING=1");
   changed_.notify();
+  if (reconciler_) reconciler_->stop();
   server_.stop();
   const auto deadline = std::chrono::steady_clock::now() + config_.shutdown;
   TaskGroup group(co_await asio::this_coro::executor);
   for (const auto& worker : workers_) {
-    group.spawn([](Worker& stopped, std::chrono::steady_clock::time_point by) -> asio::awaitable<Result<void>> {
+    group.spawn([](Worker& stopped,
+                   std::chrono::steady_clock::time_point by) -> asio::awaitable<Result<void>> {
       co_await stopped.stop(by);
       co_return Result<void>{};
     }(*worker, deadline));
@@ -258,7 +286,8 @@ asio::awaitable<void> Daemon::shut_down() {
   static_cast<void>(co_await group.join());
   co_await bus_->close();
   const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(5);
-  while (parts_running_ > 0 && std::chrono::steady_clock::now() < patience) co_await changed_.wait_until(patience);
+  while (parts_running_ > 0 && std::chrono::steady_clock::now() < patience)
+    co_await changed_.wait_until(patience);
 }
 
 }  // namespace transship

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "daemon/api.h"
+#include "daemon/reconcile.h"
 #include "daemon/worker.h"
 
 namespace transship {
@@ -32,6 +33,7 @@ class Daemon {
   asio::awaitable<void> pause(std::chrono::milliseconds duration);
   void spawn(asio::awaitable<void> part);
   std::string metrics();
+  [[nodiscard]] WorkerShared shared();
 
   asio::io_context& loop_;
   const config::Config& config_;
@@ -47,6 +49,7 @@ class Daemon {
   Api api_;
   HttpServer server_;
   std::vector<std::unique_ptr<Worker>> workers_;
+  std::unique_ptr<Reconciler> reconciler_;
   asio::signal_set signals_;
   Event changed_;
   std::size_t parts_running_ = 0;

@@ -19,22 +19,27 @@ http::Url url_of(const config::Url& url) {
 
 std::shared_ptr<const http::Tls> tls_of(const config::Tls& tls) {
   if (!tls.ca_file && !tls.cert_file) return nullptr;
-  const auto text = [](const std::optional<config::Path>& path) { return path ? path->string() : std::string(); };
-  return std::make_shared<http::Tls>(http::Tls{text(tls.ca_file), text(tls.cert_file), text(tls.key_file)});
+  const auto text = [](const std::optional<config::Path>& path) {
+    return path ? path->string() : std::string();
+  };
+  return std::make_shared<http::Tls>(
+      http::Tls{text(tls.ca_file), text(tls.cert_file), text(tls.key_file)});
 }
 
-std::unique_ptr<registry::CredentialSource> credentials_of(const config::Auth& auth, const std::string& host) {
+std::unique_ptr<registry::CredentialSource> credentials_of(const config::Auth& auth,
+                                                           const std::string& host) {
   return std::visit(
-      Overloaded{[](const config::AnonymousAuth&) { return registry::anonymous(); },
-                 [](const config::BasicAuth& basic) {
-                   return registry::basic(basic.username, basic.password_file.string());
-                 },
-                 [&](const config::DockerConfigAuth&) { return registry::docker_config(host); },
-                 [&](const config::CredentialHelperAuth& helper) {
-                   return registry::credential_helper(helper.helper, host);
-                 },
-                 // Amazon's own helper speaks to its API until we do.
-                 [&](const config::EcrAuth&) { return registry::credential_helper("ecr-login", host); }},
+      Overloaded{
+          [](const config::AnonymousAuth&) { return registry::anonymous(); },
+          [](const config::BasicAuth& basic) {
+            return registry::basic(basic.username, basic.password_file.string());
+          },
+          [&](const config::DockerConfigAuth&) { return registry::docker_config(host); },
+          [&](const config::CredentialHelperAuth& helper) {
+            return registry::credential_helper(helper.helper, host);
+          },
+          // Amazon's own helper speaks to its API until we do.
+          [&](const config::EcrAuth&) { return registry::credential_helper("ecr-login", host); }},
       auth);
 }
 
@@ -53,14 +58,15 @@ Fleet::Fleet(http::Client& client, const config::Config& config, Observer& obser
     options.longest_wait = longest_wait;
     auto credentials = credentials_of(configured.auth, options.url.authority());
     registries_.emplace(configured.name,
-                        std::make_unique<registry::Registry>(client, std::move(options), std::move(credentials),
-                                                             observer));
+                        std::make_unique<registry::Registry>(client, std::move(options),
+                                                             std::move(credentials), observer));
   }
 }
 
 Target& Fleet::target(const std::string& name) {
   auto& target = targets_[name];
-  if (!target) target = std::make_unique<Target>(client_.executor(), registry(name), blobs_at_once_);
+  if (!target)
+    target = std::make_unique<Target>(client_.executor(), registry(name), blobs_at_once_);
   return *target;
 }
 

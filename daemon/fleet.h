@@ -10,8 +10,8 @@
 
 namespace transship {
 
-// The registries of the configuration as the engine uses them, and its targets. Everything that copies shares one fleet,
-// so that limits and what was learnt hold for all.
+// The registries of the configuration as the engine uses them, and its targets. Everything that
+// copies shares one fleet, so that limits and what was learnt hold for all.
 class Fleet {
  public:
   Fleet(http::Client& client, const config::Config& config, Observer& observer,
@@ -28,7 +28,8 @@ class Fleet {
   std::map<std::string, std::unique_ptr<Target>> targets_;
 };
 
-// How we present ourselves to registries: "transship/<version> (<region>)". Several of them echo it in their events.
+// How we present ourselves to registries: "transship/<version> (<region>)". Several of them echo it
+// in their events.
 std::string user_agent(const std::optional<std::string>& region);
 
 }  // namespace transship

@@ -23,7 +23,8 @@ namespace {
 constexpr int listen_backlog = 512;
 
 HttpResponse refusal(int status, std::string_view message) {
-  HttpResponse response{status, nlohmann::json{{"message", message}}.dump() + "\n", "application/json", {}};
+  HttpResponse response{
+      status, nlohmann::json{{"message", message}}.dump() + "\n", "application/json", {}};
   if (status == 503) response.headers.emplace_back("Retry-After", "1");
   return response;
 }
@@ -40,10 +41,12 @@ struct Exchange {
 MHD_Result add_to_map(void* map, MHD_ValueKind kind, const char* key, const char* value) {
   std::string name(key);
   if (kind == MHD_HEADER_KIND) {
-    std::transform(name.begin(), name.end(), name.begin(),
-                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+    std::transform(name.begin(), name.end(), name.begin(), [](char c) {
+      return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    });
   }
-  static_cast<std::map<std::string, std::string>*>(map)->emplace(std::move(name), value != nullptr ? value : "");
+  static_cast<std::map<std::string, std::string>*>(map)->emplace(std::move(name),
+                                                                 value != nullptr ? value : "");
   return MHD_YES;
 }
 
@@ -54,7 +57,8 @@ Result<int> open_listener(const std::string& host, std::uint16_t port) {
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   addrinfo* found = nullptr;
-  if (const int code = ::getaddrinfo(name.c_str(), std::to_string(port).c_str(), &hints, &found); code != 0) {
+  if (const int code = ::getaddrinfo(name.c_str(), std::to_string(port).c_str(), &hints, &found);
+      code != 0) {
     return fail(ErrorKind::invalid, fmt::format("http.listen: {}: {}", host, ::gai_strerror(code)));
   }
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> addresses(found, &::freeaddrinfo);
@@ -80,7 +84,8 @@ std::uint16_t port_of(int socket) {
 
 }  // namespace
 
-// libmicrohttpd in external epoll mode: the loop waits on its epoll descriptor and runs it when something happened.
+// libmicrohttpd in external epoll mode: the loop waits on its epoll descriptor and runs it when
+// something happened.
 struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
   State(asio::any_io_executor on, Handler handle, HttpServerLimits bounds)
       : executor(std::move(on)), handler(std::move(handle)), limits(bounds), timer(executor) {}
@@ -93,9 +98,11 @@ struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
   void run();
   void arm();
 
-  static MHD_Result on_request(void* self, MHD_Connection* connection, const char* url, const char* method,
-                               const char* version, const char* data, std::size_t* size, void** exchange);
-  static void on_completed(void* self, MHD_Connection*, void** exchange, MHD_RequestTerminationCode);
+  static MHD_Result on_request(void* self, MHD_Connection* connection, const char* url,
+                               const char* method, const char* version, const char* data,
+                               std::size_t* size, void** exchange);
+  static void on_completed(void* self, MHD_Connection*, void** exchange,
+                           MHD_RequestTerminationCode);
 
   MHD_Result begin(MHD_Connection* connection, const char* url, const char* method, void** slot);
   MHD_Result take(MHD_Connection* connection, Exchange& exchange, std::string_view data);
@@ -119,14 +126,16 @@ Result<void> HttpServer::State::start(const std::string& host, std::uint16_t por
   auto socket = open_listener(host, port);
   if (!socket) return fail(socket.error());
   listening_port = port_of(*socket);
-  daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, nullptr, nullptr, &State::on_request, this,
-                            MHD_OPTION_LISTEN_SOCKET, *socket, MHD_OPTION_NOTIFY_COMPLETED, &State::on_completed,
-                            this, MHD_OPTION_CONNECTION_LIMIT, limits.connections, MHD_OPTION_CONNECTION_TIMEOUT,
-                            static_cast<unsigned>(limits.idle.count()), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                            limits.header_bytes, MHD_OPTION_END);
+  daemon = MHD_start_daemon(
+      MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, nullptr, nullptr, &State::on_request, this,
+      MHD_OPTION_LISTEN_SOCKET, *socket, MHD_OPTION_NOTIFY_COMPLETED, &State::on_completed, this,
+      MHD_OPTION_CONNECTION_LIMIT, limits.connections, MHD_OPTION_CONNECTION_TIMEOUT,
+      static_cast<unsigned>(limits.idle.count()), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+      limits.header_bytes, MHD_OPTION_END);
   if (daemon == nullptr) {
     ::close(*socket);
-    return fail(ErrorKind::invalid, fmt::format("the HTTP server cannot start on {}:{}", host, port));
+    return fail(ErrorKind::invalid,
+                fmt::format("the HTTP server cannot start on {}:{}", host, port));
   }
   const auto* info = MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_EPOLL_FD);
   epoll = std::make_unique<asio::posix::stream_descriptor>(executor, info->epoll_fd);
@@ -158,12 +167,13 @@ void HttpServer::State::arm() {
   if (daemon == nullptr) return;
   if (!waiting) {
     waiting = true;
-    epoll->async_wait(asio::posix::stream_descriptor::wait_read, [weak = weak_from_this()](asio::error_code error) {
-      const auto self = weak.lock();
-      if (!self) return;
-      self->waiting = false;
-      if (!error) self->run();
-    });
+    epoll->async_wait(asio::posix::stream_descriptor::wait_read,
+                      [weak = weak_from_this()](asio::error_code error) {
+                        const auto self = weak.lock();
+                        if (!self) return;
+                        self->waiting = false;
+                        if (!error) self->run();
+                      });
   }
   MHD_UNSIGNED_LONG_LONG timeout_ms = 0;
   if (MHD_get_timeout(daemon, &timeout_ms) == MHD_YES) {
@@ -175,8 +185,9 @@ void HttpServer::State::arm() {
   }
 }
 
-MHD_Result HttpServer::State::on_request(void* self, MHD_Connection* connection, const char* url, const char* method,
-                                         const char*, const char* data, std::size_t* size, void** slot) {
+MHD_Result HttpServer::State::on_request(void* self, MHD_Connection* connection, const char* url,
+                                         const char* method, const char*, const char* data,
+                                         std::size_t* size, void** slot) {
   auto& state = *static_cast<State*>(self);
   if (*slot == nullptr) return state.begin(connection, url, method, slot);
   const auto& exchange = *static_cast<std::shared_ptr<Exchange>*>(*slot);
@@ -189,12 +200,14 @@ MHD_Result HttpServer::State::on_request(void* self, MHD_Connection* connection,
   return state.handle(connection, exchange);
 }
 
-MHD_Result HttpServer::State::begin(MHD_Connection* connection, const char* url, const char* method, void** slot) {
+MHD_Result HttpServer::State::begin(MHD_Connection* connection, const char* url, const char* method,
+                                    void** slot) {
   auto exchange = std::make_shared<Exchange>();
   exchange->request.method = method;
   exchange->request.path = url;
   MHD_get_connection_values(connection, MHD_HEADER_KIND, &add_to_map, &exchange->request.headers);
-  MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, &add_to_map, &exchange->request.query);
+  MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, &add_to_map,
+                            &exchange->request.query);
   const auto length = exchange->request.headers.find("content-length");
   *slot = new std::shared_ptr<Exchange>(exchange);
   if (length == exchange->request.headers.end()) return MHD_YES;
@@ -202,7 +215,8 @@ MHD_Result HttpServer::State::begin(MHD_Connection* connection, const char* url,
   const std::string& text = length->second;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bytes);
   if (error == std::errc() && bytes > limits.body_bytes) {
-    return answer(connection, refusal(413, fmt::format("a body may have at most {} bytes", limits.body_bytes)));
+    return answer(connection,
+                  refusal(413, fmt::format("a body may have at most {} bytes", limits.body_bytes)));
   }
   return MHD_YES;
 }
@@ -212,7 +226,8 @@ MHD_Result HttpServer::State::take(MHD_Connection*, Exchange& exchange, std::str
   if (std::chrono::steady_clock::now() - exchange.started > limits.whole_body) return MHD_NO;
   if (exchange.response) return MHD_YES;
   if (exchange.charged + data.size() > limits.body_bytes) {
-    exchange.response = refusal(413, fmt::format("a body may have at most {} bytes", limits.body_bytes));
+    exchange.response =
+        refusal(413, fmt::format("a body may have at most {} bytes", limits.body_bytes));
   } else if (bodies_bytes + data.size() > limits.bodies_bytes) {
     exchange.response = refusal(503, "too many requests at once");
   } else {
@@ -225,23 +240,25 @@ MHD_Result HttpServer::State::take(MHD_Connection*, Exchange& exchange, std::str
   return MHD_YES;
 }
 
-MHD_Result HttpServer::State::handle(MHD_Connection* connection, const std::shared_ptr<Exchange>& exchange) {
+MHD_Result HttpServer::State::handle(MHD_Connection* connection,
+                                     const std::shared_ptr<Exchange>& exchange) {
   exchange->connection = connection;
   suspended.insert(exchange);
   MHD_suspend_connection(connection);
-  asio::co_spawn(executor, handler(std::move(exchange->request)),
-                 [weak = weak_from_this(), exchange](const std::exception_ptr& thrown, HttpResponse response) {
-                   const auto self = weak.lock();
-                   if (!self || self->suspended.erase(exchange) == 0) return;
-                   exchange->response = thrown ? refusal(500, "internal error") : std::move(response);
-                   MHD_resume_connection(exchange->connection);
-                   // Many answers may come at once; one run serves them all.
-                   if (std::exchange(self->run_posted, true)) return;
-                   asio::post(self->executor, [self] {
-                     self->run_posted = false;
-                     self->run();
-                   });
-                 });
+  asio::co_spawn(
+      executor, handler(std::move(exchange->request)),
+      [weak = weak_from_this(), exchange](const std::exception_ptr& thrown, HttpResponse response) {
+        const auto self = weak.lock();
+        if (!self || self->suspended.erase(exchange) == 0) return;
+        exchange->response = thrown ? refusal(500, "internal error") : std::move(response);
+        MHD_resume_connection(exchange->connection);
+        // Many answers may come at once; one run serves them all.
+        if (std::exchange(self->run_posted, true)) return;
+        asio::post(self->executor, [self] {
+          self->run_posted = false;
+          self->run();
+        });
+      });
   return MHD_YES;
 }
 
@@ -253,12 +270,14 @@ MHD_Result HttpServer::State::answer(MHD_Connection* connection, const HttpRespo
   for (const auto& [name, value] : response.headers) {
     MHD_add_response_header(made, name.c_str(), value.c_str());
   }
-  const MHD_Result queued = MHD_queue_response(connection, static_cast<unsigned>(response.status), made);
+  const MHD_Result queued =
+      MHD_queue_response(connection, static_cast<unsigned>(response.status), made);
   MHD_destroy_response(made);
   return queued;
 }
 
-void HttpServer::State::on_completed(void* self, MHD_Connection*, void** slot, MHD_RequestTerminationCode) {
+void HttpServer::State::on_completed(void* self, MHD_Connection*, void** slot,
+                                     MHD_RequestTerminationCode) {
   auto* exchange = static_cast<std::shared_ptr<Exchange>*>(*slot);
   if (exchange == nullptr) return;
   static_cast<State*>(self)->bodies_bytes -= (*exchange)->charged;
@@ -270,7 +289,9 @@ HttpServer::HttpServer(asio::any_io_executor executor, Handler handler, HttpServ
     : state_(std::make_shared<State>(std::move(executor), std::move(handler), limits)) {}
 HttpServer::~HttpServer() { state_->stop(); }
 
-Result<void> HttpServer::listen(const std::string& host, std::uint16_t port) { return state_->start(host, port); }
+Result<void> HttpServer::listen(const std::string& host, std::uint16_t port) {
+  return state_->start(host, port);
+}
 std::uint16_t HttpServer::port() const { return state_->listening_port; }
 void HttpServer::stop() { state_->stop(); }
 

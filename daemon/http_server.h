@@ -31,7 +31,7 @@ struct HttpResponse {
 };
 
 struct HttpServerLimits {
-  std::size_t body_bytes = 16UL << 20U;    // more is answered 413
+  std::size_t body_bytes = 16UL << 20U;     // more is answered 413
   std::size_t bodies_bytes = 128UL << 20U;  // of all requests together; more is answered 503
   std::size_t header_bytes = 64UL << 10U;
   unsigned connections = 1024;
@@ -39,8 +39,9 @@ struct HttpServerLimits {
   std::chrono::seconds whole_body{300};  // a client that takes longer to send one is cut off
 };
 
-// An HTTP/1.1 server (libmicrohttpd) on the Asio loop. Each request whose body is complete is handed to the handler as a
-// coroutine; while that waits, the server goes on with others. Bodies, headers, connections and idle time are bounded.
+// An HTTP/1.1 server (libmicrohttpd) on the Asio loop. Each request whose body is complete is
+// handed to the handler as a coroutine; while that waits, the server goes on with others. Bodies,
+// headers, connections and idle time are bounded.
 class HttpServer {
  public:
   using Handler = std::function<asio::awaitable<HttpResponse>(HttpRequest)>;
@@ -50,7 +51,8 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
-  // `host` is an address or a name; an IPv6 address may be in brackets. Port 0 lets the system choose.
+  // `host` is an address or a name; an IPv6 address may be in brackets. Port 0 lets the system
+  // choose.
   Result<void> listen(const std::string& host, std::uint16_t port);
   [[nodiscard]] std::uint16_t port() const;
   void stop();

@@ -38,9 +38,12 @@ HttpResponse allow_sender(const HttpRequest& request) {
 std::string_view outcome_of(events::Action action) {
   switch (action) {
     case events::Action::push:
-    case events::Action::remove: return "accepted";
-    case events::Action::malformed: return "malformed";
-    default: return "ignored";
+    case events::Action::remove:
+      return "accepted";
+    case events::Action::malformed:
+      return "malformed";
+    default:
+      return "ignored";
   }
 }
 
@@ -61,7 +64,8 @@ Intake::Sorted Intake::sort(const config::Registry& registry, const HttpRequest&
       }
       metrics_.events_seen(registry.name, outcome);
       if (event.action == events::Action::malformed) {
-        log::warning("malformed event from " + registry.name + ": " + event.detail.substr(0, shown_bytes_max),
+        log::warning("malformed event from " + registry.name + ": " +
+                         event.detail.substr(0, shown_bytes_max),
                      {{"registry", registry.name}});
       }
     }
@@ -87,7 +91,8 @@ asio::awaitable<HttpResponse> Intake::take(const config::Registry& registry, Htt
     response.body = std::move(*answer);
     co_return response;
   }
-  if (!status_.takes_events()) co_return message(503, "the message bus cannot be reached; send it again");
+  if (!status_.takes_events())
+    co_return message(503, "the message bus cannot be reached; send it again");
   Sorted sorted = sort(registry, request);
   std::size_t accepted = 0;
   if (!sorted.messages.empty()) {
@@ -95,7 +100,8 @@ asio::awaitable<HttpResponse> Intake::take(const config::Registry& registry, Htt
     if (!published) {
       const bool too_large = published.error().kind == ErrorKind::invalid;
       if (!too_large) {
-        log::error("an event could not be stored: " + published.error().message, {{"registry", registry.name}});
+        log::error("an event could not be stored: " + published.error().message,
+                   {{"registry", registry.name}});
       }
       co_return message(too_large ? 413 : 503, published.error().message);
     }

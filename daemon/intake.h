@@ -11,15 +11,16 @@
 
 namespace transship {
 
-// The header that intake adds to what it puts on the bus, so that an event is counted once by the daemon that took it.
+// The header that intake adds to what it puts on the bus, so that an event is counted once by the
+// daemon that took it.
 inline constexpr std::string_view intake_header = "transship-intake";
 
 // The outcome label of transship_events_total for an event of this kind.
 std::string_view outcome_of(events::Action action);
 
-// Takes registries' webhooks: 202 once every event of a body is durable on the bus. A body that is malformed or of no interest
-// is counted, logged and answered 202 too, since a sender may repeat what was refused for ever; only what is wrong with us
-// is 503.
+// Takes registries' webhooks: 202 once every event of a body is durable on the bus. A body that is
+// malformed or of no interest is counted, logged and answered 202 too, since a sender may repeat
+// what was refused for ever; only what is wrong with us is 503.
 class Intake {
  public:
   Intake(bus::Bus& bus, const Status& status, monitoring::Metrics& metrics, std::string instance)

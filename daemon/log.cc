@@ -41,46 +41,61 @@ LogFormat chosen(LogFormat format) {
 
 spdlog::level::level_enum level_of(LogLevel level) {
   switch (level) {
-    case LogLevel::trace: return spdlog::level::trace;
-    case LogLevel::debug: return spdlog::level::debug;
-    case LogLevel::info: return spdlog::level::info;
-    case LogLevel::warning: return spdlog::level::warn;
-    case LogLevel::error: return spdlog::level::err;
+    case LogLevel::trace:
+      return spdlog::level::trace;
+    case LogLevel::debug:
+      return spdlog::level::debug;
+    case LogLevel::info:
+      return spdlog::level::info;
+    case LogLevel::warning:
+      return spdlog::level::warn;
+    case LogLevel::error:
+      return spdlog::level::err;
   }
   return spdlog::level::info;
 }
 
 std::string_view name_of(spdlog::level::level_enum level) {
   switch (level) {
-    case spdlog::level::trace: return "trace";
-    case spdlog::level::debug: return "debug";
-    case spdlog::level::warn: return "warning";
-    case spdlog::level::err: return "error";
-    default: return "info";
+    case spdlog::level::trace:
+      return "trace";
+    case spdlog::level::debug:
+      return "debug";
+    case spdlog::level::warn:
+      return "warning";
+    case spdlog::level::err:
+      return "error";
+    default:
+      return "info";
   }
 }
 
 std::string now_text() {
   const auto now = std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
   const auto ms = now.time_since_epoch().count() % 1000;
-  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(std::chrono::system_clock::to_time_t(now)), ms);
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z",
+                     fmt::gmtime(std::chrono::system_clock::to_time_t(now)), ms);
 }
 
-std::string as_json(spdlog::level::level_enum level, std::string_view message, const Fields& fields) {
-  nlohmann::ordered_json line{{"time", now_text()}, {"level", name_of(level)}, {"message", message}};
+std::string as_json(spdlog::level::level_enum level, std::string_view message,
+                    const Fields& fields) {
+  nlohmann::ordered_json line{
+      {"time", now_text()}, {"level", name_of(level)}, {"message", message}};
   for (const auto& [name, value] : fields) {
     if (!value.empty()) line[std::string(name)] = value;
   }
   return line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-std::string as_text(spdlog::level::level_enum level, std::string_view message, const Fields& fields) {
+std::string as_text(spdlog::level::level_enum level, std::string_view message,
+                    const Fields& fields) {
   const bool colour = ::isatty(STDERR_FILENO) != 0;
   const char* start = !colour                        ? ""
                       : level == spdlog::level::err  ? "\033[31m"
                       : level == spdlog::level::warn ? "\033[33m"
                                                      : "\033[32m";
-  std::string line = fmt::format("{} {}{:7}{} {}", now_text(), start, name_of(level), colour ? "\033[0m" : "", message);
+  std::string line = fmt::format("{} {}{:7}{} {}", now_text(), start, name_of(level),
+                                 colour ? "\033[0m" : "", message);
   for (const auto& [name, value] : fields) {
     if (!value.empty()) line += fmt::format(" {}={}", name, value);
   }
@@ -89,10 +104,14 @@ std::string as_text(spdlog::level::level_enum level, std::string_view message, c
 
 int priority_of(spdlog::level::level_enum level) {
   switch (level) {
-    case spdlog::level::err: return 3;
-    case spdlog::level::warn: return 4;
-    case spdlog::level::info: return 6;
-    default: return 7;
+    case spdlog::level::err:
+      return 3;
+    case spdlog::level::warn:
+      return 4;
+    case spdlog::level::info:
+      return 6;
+    default:
+      return 7;
   }
 }
 
@@ -117,9 +136,15 @@ void to_journal(spdlog::level::level_enum level, std::string_view message, const
 void write(spdlog::level::level_enum level, std::string_view message, const Fields& fields) {
   if (!sink().should_log(level)) return;
   switch (output) {
-    case LogFormat::journal: to_journal(level, message, fields); break;
-    case LogFormat::json: sink().log(level, as_json(level, message, fields)); break;
-    default: sink().log(level, as_text(level, message, fields)); break;
+    case LogFormat::journal:
+      to_journal(level, message, fields);
+      break;
+    case LogFormat::json:
+      sink().log(level, as_json(level, message, fields));
+      break;
+    default:
+      sink().log(level, as_text(level, message, fields));
+      break;
   }
 }
 
@@ -130,9 +155,13 @@ void configure(const config::Log& log) {
   sink().set_level(level_of(log.level));
 }
 
-void debug(std::string_view message, Fields fields) { write(spdlog::level::debug, message, fields); }
+void debug(std::string_view message, Fields fields) {
+  write(spdlog::level::debug, message, fields);
+}
 void info(std::string_view message, Fields fields) { write(spdlog::level::info, message, fields); }
-void warning(std::string_view message, Fields fields) { write(spdlog::level::warn, message, fields); }
+void warning(std::string_view message, Fields fields) {
+  write(spdlog::level::warn, message, fields);
+}
 void error(std::string_view message, Fields fields) { write(spdlog::level::err, message, fields); }
 
 }  // namespace transship::log

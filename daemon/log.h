@@ -7,8 +7,9 @@
 
 #include "config/config.h"
 
-// The daemon's log: one line an event, with fields that can be queried. It goes to standard error as text or JSON, or to
-// the systemd journal with a field each (RULE=, TARGET=, IMAGE= …, in capitals with TRANSSHIP_ in front).
+// The daemon's log: one line an event, with fields that can be queried. It goes to standard error
+// as text or JSON, or to the systemd journal with a field each (RULE=, TARGET=, IMAGE= …, in
+// capitals with TRANSSHIP_ in front).
 namespace transship::log {
 
 // Names in lower case; empty values are left out. Never a secret.

@@ -12,11 +12,13 @@ using transship::commands::Common;
 using transship::commands::Output;
 
 void add_config(CLI::App& command, Common& common) {
-  command.add_option("--config", common.config_file, "The configuration file")->capture_default_str();
+  command.add_option("--config", common.config_file, "The configuration file")
+      ->capture_default_str();
 }
 
 void add_output(CLI::App& command, Common& common) {
-  static const std::map<std::string, Output> formats{{"text", Output::text}, {"json", Output::json}};
+  static const std::map<std::string, Output> formats{{"text", Output::text},
+                                                     {"json", Output::json}};
   command.add_option("--output", common.output, "How results are printed: text or json")
       ->transform(CLI::CheckedTransformer(formats))
       ->option_text("text|json");
@@ -34,12 +36,14 @@ int main(int argc, char** argv) {
   Common common;
   int code = 0;
 
-  CLI::App* run = app.add_subcommand("run", "The daemon: take push events and keep the targets in step");
+  CLI::App* run =
+      app.add_subcommand("run", "The daemon: take push events and keep the targets in step");
   add_config(*run, common);
   run->callback([&] { code = transship::commands::run(common); });
 
   bool online = false;
-  CLI::App* check = app.add_subcommand("check", "Read the configuration and print every mistake in it");
+  CLI::App* check =
+      app.add_subcommand("check", "Read the configuration and print every mistake in it");
   add_config(*check, common);
   add_output(*check, common);
   check->add_flag("--online", online, "Also reach every registry and the bus, and report each");
@@ -50,15 +54,18 @@ int main(int argc, char** argv) {
   CLI::App* copy = app.add_subcommand("copy", "Copy one image; needs no configuration");
   add_config(*copy, common);
   add_output(*copy, common);
-  copy->add_option("SRC", source, "[https://|http://]host[:port]/repository[:tag|@digest]")->required();
+  copy->add_option("SRC", source, "[https://|http://]host[:port]/repository[:tag|@digest]")
+      ->required();
   copy->add_option("DST", target, "The same; without a tag it takes the source's")->required();
   copy->callback([&] { code = transship::commands::copy(common, source, target, false); });
 
   std::optional<std::string> url;
-  CLI::App* status = app.add_subcommand("status", "Ask a running daemon how far behind each target is");
+  CLI::App* status =
+      app.add_subcommand("status", "Ask a running daemon how far behind each target is");
   add_config(*status, common);
   add_output(*status, common);
-  status->add_option("--url", url, "Where the daemon listens; default: http.listen of the configuration");
+  status->add_option("--url", url,
+                     "Where the daemon listens; default: http.listen of the configuration");
   status->callback([&] { code = transship::commands::status(common, url); });
 
   try {

@@ -18,20 +18,24 @@ Routes::Routes(const config::Config& config) : config_(config) {
     for (const std::string& target : rule.targets) {
       if (!serves(config, target)) continue;
       pairs_.push_back({rule.name, rule.source, target});
-      if (std::find(targets_.begin(), targets_.end(), target) == targets_.end()) targets_.push_back(target);
+      if (std::find(targets_.begin(), targets_.end(), target) == targets_.end())
+        targets_.push_back(target);
     }
   }
 }
 
-std::vector<Route> Routes::to(std::string_view target, std::string_view source, std::string_view repository,
-                              std::string_view tag) const {
+std::vector<Route> Routes::to(std::string_view target, std::string_view source,
+                              std::string_view repository, std::string_view tag) const {
   std::vector<Route> routes;
   for (const config::Rule& rule : config_.rules) {
-    if (rule.source != source || !rule.repositories.matches(repository) || !rule.tags.matches(tag)) continue;
-    const bool goes_there = std::any_of(pairs_.begin(), pairs_.end(), [&](const monitoring::Pair& pair) {
-      return pair.rule == rule.name && pair.target == target;
-    });
-    if (goes_there) routes.push_back({&rule, std::string(target), rule.target_repository(repository)});
+    if (rule.source != source || !rule.repositories.matches(repository) || !rule.tags.matches(tag))
+      continue;
+    const bool goes_there =
+        std::any_of(pairs_.begin(), pairs_.end(), [&](const monitoring::Pair& pair) {
+          return pair.rule == rule.name && pair.target == target;
+        });
+    if (goes_there)
+      routes.push_back({&rule, std::string(target), rule.target_repository(repository)});
   }
   return routes;
 }

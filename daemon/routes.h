@@ -11,15 +11,15 @@
 namespace transship {
 
 struct Route {
-  const config::Rule* rule;       // lives as long as the configuration
-  std::string target;             // a registry's name
+  const config::Rule* rule;  // lives as long as the configuration
+  std::string target;        // a registry's name
   std::string target_repository;
 };
 
 class Routes {
  public:
-  // Keeps to the targets that a daemon of the configuration's region works for: those of its region, and those that name
-  // none; all of them where it has no region.
+  // Keeps to the targets that a daemon of the configuration's region works for: those of its
+  // region, and those that name none; all of them where it has no region.
   explicit Routes(const config::Config& config);
 
   // The pairs of rule and target that this daemon works for, in the configuration's order.
@@ -28,8 +28,8 @@ class Routes {
   [[nodiscard]] const std::vector<std::string>& targets() const { return targets_; }
 
   // The ways to one target for a tag of the source.
-  [[nodiscard]] std::vector<Route> to(std::string_view target, std::string_view source, std::string_view repository,
-                                      std::string_view tag) const;
+  [[nodiscard]] std::vector<Route> to(std::string_view target, std::string_view source,
+                                      std::string_view repository, std::string_view tag) const;
 
  private:
   const config::Config& config_;

@@ -12,7 +12,9 @@ monitoring::Time now() {
   return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
 }
 
-Json time_or_null(const std::optional<monitoring::Time>& time) { return time ? Json(rfc3339(*time)) : Json(); }
+Json time_or_null(const std::optional<monitoring::Time>& time) {
+  return time ? Json(rfc3339(*time)) : Json();
+}
 
 Json error_or_null(const std::optional<monitoring::LastError>& error) {
   if (!error) return nullptr;
@@ -68,12 +70,14 @@ Json Status::report() const {
                      {"last_success", time_or_null(report.last_success)},
                      {"last_error", error_or_null(report.last_error)}});
   }
-  return {{"region", config_.region ? Json(*config_.region) : Json()},
-          {"version", TRANSSHIP_VERSION},
-          {"started", rfc3339(started_)},
-          {"bus", {{"type", bus_.type()}, {"connected", bus_.connected()}, {"pending_events", bus_pending_}}},
-          {"registries", registries()},
-          {"pairs", std::move(pairs)}};
+  return {
+      {"region", config_.region ? Json(*config_.region) : Json()},
+      {"version", TRANSSHIP_VERSION},
+      {"started", rfc3339(started_)},
+      {"bus",
+       {{"type", bus_.type()}, {"connected", bus_.connected()}, {"pending_events", bus_pending_}}},
+      {"registries", registries()},
+      {"pairs", std::move(pairs)}};
 }
 
 void Status::set_reachable(const std::string& registry) {
@@ -105,10 +109,13 @@ void Status::request_retried(std::string_view registry, std::string_view reason)
   metrics_.request_retried(registry, reason);
 }
 
-void Status::blob_done(std::string_view source, std::string_view target, BlobOutcome outcome, std::uint64_t bytes) {
+void Status::blob_done(std::string_view source, std::string_view target, BlobOutcome outcome,
+                       std::uint64_t bytes) {
   metrics_.blob_done(source, target, outcome, bytes);
 }
 
-void Status::transfers_changed(std::string_view target, int by) { metrics_.transfers_changed(target, by); }
+void Status::transfers_changed(std::string_view target, int by) {
+  metrics_.transfers_changed(target, by);
+}
 
 }  // namespace transship

@@ -13,22 +13,24 @@
 
 namespace transship {
 
-// What the daemon says of itself: whether it is ready, and how far behind each target is. It listens to the engine to know
-// which registries answer.
+// What the daemon says of itself: whether it is ready, and how far behind each target is. It
+// listens to the engine to know which registries answer.
 class Status final : public Observer {
  public:
   Status(const config::Config& config, const bus::Bus& bus, const monitoring::Ledger& ledger,
          monitoring::Metrics& metrics);
 
-  // {ready, bus{type,connected}, registries[{name,reachable,error}]}. Ready: the bus is there, and every registry has given
-  // any HTTP answer once.
+  // {ready, bus{type,connected}, registries[{name,reachable,error}]}. Ready: the bus is there, and
+  // every registry has given any HTTP answer once.
   [[nodiscard]] nlohmann::ordered_json readiness() const;
   // The object of `transship status`.
   [[nodiscard]] nlohmann::ordered_json report() const;
 
   void set_reachable(const std::string& registry);
   void set_unreachable(const std::string& registry, std::string error);
-  [[nodiscard]] bool was_reached(const std::string& registry) const { return registries_.at(registry).reached; }
+  [[nodiscard]] bool was_reached(const std::string& registry) const {
+    return registries_.at(registry).reached;
+  }
   void set_bus_pending(std::uint64_t events) { bus_pending_ = events; }
   [[nodiscard]] std::uint64_t bus_pending() const { return bus_pending_; }
   // Every target's durable consumer is there: from now on no event can be missed.
@@ -39,7 +41,8 @@ class Status final : public Observer {
   void request_done(std::string_view registry, std::string_view method, int code,
                     std::chrono::duration<double> seconds) override;
   void request_retried(std::string_view registry, std::string_view reason) override;
-  void blob_done(std::string_view source, std::string_view target, BlobOutcome outcome, std::uint64_t bytes) override;
+  void blob_done(std::string_view source, std::string_view target, BlobOutcome outcome,
+                 std::uint64_t bytes) override;
   void transfers_changed(std::string_view target, int by) override;
 
  private:

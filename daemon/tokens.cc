@@ -11,13 +11,17 @@ namespace transship {
 
 Result<void> Tokens::load() {
   std::ifstream file(file_);
-  if (!file) return fail(ErrorKind::invalid, fmt::format("the token file {} cannot be read", file_.string()));
+  if (!file)
+    return fail(ErrorKind::invalid,
+                fmt::format("the token file {} cannot be read", file_.string()));
   std::vector<Secret> tokens;
   for (std::string line; std::getline(file, line);) {
     while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
     if (!line.empty()) tokens.emplace_back(std::move(line));
   }
-  if (tokens.empty()) return fail(ErrorKind::invalid, fmt::format("the token file {} holds no token", file_.string()));
+  if (tokens.empty())
+    return fail(ErrorKind::invalid,
+                fmt::format("the token file {} holds no token", file_.string()));
   tokens_ = std::move(tokens);
   loaded_at_ = std::chrono::steady_clock::now();
   return {};

@@ -12,8 +12,8 @@
 
 namespace transship {
 
-// The tokens of one file, one a line; any of them is accepted, so that they can be rotated. Looked at again after a while, so
-// that a new one needs no restart.
+// The tokens of one file, one a line; any of them is accepted, so that they can be rotated. Looked
+// at again after a while, so that a new one needs no restart.
 class Tokens {
  public:
   explicit Tokens(std::filesystem::path file) : file_(std::move(file)) {}

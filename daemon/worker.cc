@@ -23,7 +23,9 @@ constexpr int moves_max = 20;  // of a tag while it is copied, before others get
 monitoring::Time now() {
   return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
 }
-monitoring::Time in_ms(bus::Clock::time_point time) { return std::chrono::floor<std::chrono::milliseconds>(time); }
+monitoring::Time in_ms(bus::Clock::time_point time) {
+  return std::chrono::floor<std::chrono::milliseconds>(time);
+}
 
 std::string seconds_text(std::chrono::milliseconds duration) {
   return fmt::format("{:.3g}", std::chrono::duration<double>(duration).count());
@@ -42,7 +44,8 @@ Worker::Worker(WorkerShared shared, std::string target, std::unique_ptr<bus::Inb
       stop_keeping_(shared_.executor) {}
 Worker::~Worker() = default;
 
-// --- from the bus to work items -----------------------------------------------------------------------------------------
+// --- from the bus to work items
+// -----------------------------------------------------------------------------------------
 
 asio::awaitable<void> Worker::run() {
   asio::co_spawn(shared_.executor, keep_in_progress(), asio::detached);
@@ -85,8 +88,10 @@ void Worker::accept(bus::Delivery delivery) {
                       target_name_ == shared_.routes.targets().front();
   for (const events::Message& part : events::parse(*dialect, message.body, message.headers)) {
     for (const events::Event& event : part.events) {
-      const bool foreign = event.host && *event.host != shared_.fleet.registry(registry->name).host();
-      if (counts) shared_.metrics.events_seen(registry->name, foreign ? "ignored" : outcome_of(event.action));
+      const bool foreign =
+          event.host && *event.host != shared_.fleet.registry(registry->name).host();
+      if (counts)
+        shared_.metrics.events_seen(registry->name, foreign ? "ignored" : outcome_of(event.action));
       if (event.action == events::Action::push && event.tag && !foreign) accept_push(event, held);
     }
   }
@@ -100,7 +105,8 @@ void Worker::accept(bus::Delivery delivery) {
 void Worker::accept_push(const events::Event& event, const std::shared_ptr<Held>& held) {
   const bus::Delivery& delivery = held->delivery;
   const monitoring::Time arrived_at = in_ms(delivery.stored_at);
-  for (const Route& route : shared_.routes.to(target_name_, delivery.message.registry, event.repository, *event.tag)) {
+  for (const Route& route :
+       shared_.routes.to(target_name_, delivery.message.registry, event.repository, *event.tag)) {
     Item* item = item_for(route, event.repository, *event.tag);
     if (item == nullptr) continue;
     Ticket ticket{held, std::min(event.time.value_or(arrived_at), now()), arrived_at, std::nullopt,
@@ -113,7 +119,8 @@ void Worker::accept_push(const events::Event& event, const std::shared_ptr<Held>
   }
 }
 
-Worker::Item* Worker::item_for(const Route& route, const std::string& repository, const std::string& tag) {
+Worker::Item* Worker::item_for(const Route& route, const std::string& repository,
+                               const std::string& tag) {
   const Key key = route.rule->name + " " + repository + ":" + tag;
   if (const auto found = items_.find(key); found != items_.end()) return found->second.get();
   auto source_repository = oci::Repository::parse(repository);
@@ -126,29 +133,48 @@ Worker::Item* Worker::item_for(const Route& route, const std::string& repository
                {{"rule", names.rule}, {"target", target_name_}});
     return nullptr;
   }
-  std::unique_ptr<Item> item(new Item{key, shared_.ledger.add_pair(names), names, route.rule->priority,
-                                          std::move(*source_repository), std::move(*parsed_tag),
-                                          std::move(*target_repository), {}, 0, 0, false, 0, {}});
+  std::unique_ptr<Item> item(new Item{key,
+                                      shared_.ledger.add_pair(names),
+                                      names,
+                                      route.rule->priority,
+                                      std::move(*source_repository),
+                                      std::move(*parsed_tag),
+                                      std::move(*target_repository),
+                                      {},
+                                      0,
+                                      0,
+                                      false,
+                                      false,
+                                      0,
+                                      {}});
   return items_.emplace(key, std::move(item)).first->second.get();
 }
 
 void Worker::add_ticket(Item& item, Ticket ticket) {
   shared_.ledger.pushed(item.pair, item.target_image(), ticket.pushed_at);
+  const bool becomes_fresh = ticket.held && !item.fresh;
   item.tickets.push_back(std::move(ticket));
+  if (becomes_fresh && ready_.erase(&item) > 0) {  // its place among the ready changes
+    item.fresh = true;
+    ready_.insert(&item);
+    return;
+  }
+  item.fresh = item.fresh || becomes_fresh;
   if (item.running || ready_.contains(&item)) return;
-  // What waits for a registry that does not answer waits on; for everything else a new push is worth a try at once.
+  // What waits for a registry that does not answer waits on; for everything else a new push is
+  // worth a try at once.
   const auto waits = find_delayed(item);
   if (waits != delayed_.end() && item.unanswered > 0) return;
   if (waits != delayed_.end()) delayed_.erase(waits);
   make_ready(item);
 }
 
-void Worker::look_at(const Route& route, const std::string& source_repository, const std::string& tag,
-                     monitoring::Time seen_at) {
+void Worker::look_at(const Route& route, const std::string& source_repository,
+                     const std::string& tag, monitoring::Time since) {
   Item* item = item_for(route, source_repository, tag);
   if (item == nullptr || !item->tickets.empty() || item->running) return;
   // It did not just arrive: no late looks, the source was read a moment ago.
-  add_ticket(*item, Ticket{nullptr, seen_at, seen_at - std::chrono::minutes(1), std::nullopt, true});
+  add_ticket(*item, Ticket{nullptr, since, since - std::chrono::minutes(1), std::nullopt, true});
   dispatch();
 }
 
@@ -156,7 +182,8 @@ bool Worker::has(const std::string& rule, const std::string& image) const {
   return items_.contains(rule + " " + image);
 }
 
-// --- when ---------------------------------------------------------------------------------------------------------------
+// --- when
+// ---------------------------------------------------------------------------------------------------------------
 
 void Worker::make_ready(Item& item) {
   item.order = next_order_++;
@@ -168,8 +195,10 @@ void Worker::make_ready_at(Item& item, Clock::time_point when) {
   arm_timer();
 }
 
-std::multimap<Worker::Clock::time_point, Worker::Item*>::iterator Worker::find_delayed(const Item& item) {
-  return std::find_if(delayed_.begin(), delayed_.end(), [&](const auto& entry) { return entry.second == &item; });
+std::multimap<Worker::Clock::time_point, Worker::Item*>::iterator Worker::find_delayed(
+    const Item& item) {
+  return std::find_if(delayed_.begin(), delayed_.end(),
+                      [&](const auto& entry) { return entry.second == &item; });
 }
 
 void Worker::arm_timer() {
@@ -189,7 +218,8 @@ void Worker::arm_timer() {
 
 void Worker::dispatch() {
   const auto images_at_once = static_cast<std::size_t>(shared_.config.transfers.images);
-  for (auto next = ready_.begin(); !stopping_ && running_ < images_at_once && next != ready_.end();) {
+  for (auto next = ready_.begin();
+       !stopping_ && running_ < images_at_once && next != ready_.end();) {
     Item* item = *next;
     if (busy_.contains(item->target_image())) {
       ++next;  // another rule copies to this very tag: it waits for its turn
@@ -200,22 +230,24 @@ void Worker::dispatch() {
     busy_.insert(item->target_image());
     ++running_;
     asio::co_spawn(shared_.executor, process(*item),
-                   asio::bind_cancellation_slot(item->cancel.slot(), [this, item](const std::exception_ptr& thrown) {
-                     process_ended(*item, thrown != nullptr);
-                   }));
+                   asio::bind_cancellation_slot(item->cancel.slot(),
+                                                [this, item](const std::exception_ptr& thrown) {
+                                                  process_ended(*item, thrown != nullptr);
+                                                }));
   }
 }
 
-// --- one image ----------------------------------------------------------------------------------------------------------
+// --- one image
+// ----------------------------------------------------------------------------------------------------------
 
 asio::awaitable<void> Worker::process(Item& item) {
   std::vector<Ticket> tickets = std::exchange(item.tickets, {});
   const auto started = Clock::now();
   monitoring::Time looked_at = now();
   // The newest push says best what the source should show.
-  const auto newest = std::max_element(tickets.begin(), tickets.end(), [](const Ticket& a, const Ticket& b) {
-    return a.arrived_at < b.arrived_at;
-  });
+  const auto newest = std::max_element(
+      tickets.begin(), tickets.end(),
+      [](const Ticket& a, const Ticket& b) { return a.arrived_at < b.arrived_at; });
   std::optional<oci::Digest> expected = newest->expected;
   Result<ImageResult> result = fail(ErrorKind::cancelled, "stopped");
   struct GiveBack {  // a copy that is broken off leaves its tickets with the item
@@ -264,7 +296,8 @@ void Worker::concluded(Item& item, std::vector<Ticket> tickets, monitoring::Time
                        const ImageResult& result, double seconds) {
   item.attempts = 0;
   item.unanswered = 0;
-  // Registries tell of a push before they serve it: tickets that the source did not bear out yet get another look.
+  // Registries tell of a push before they serve it: tickets that the source did not bear out yet
+  // get another look.
   std::optional<Clock::time_point> next_look;
   for (const Ticket& ticket : tickets) {
     const auto age = looked_at - ticket.arrived_at;
@@ -272,7 +305,8 @@ void Worker::concluded(Item& item, std::vector<Ticket> tickets, monitoring::Time
     if (borne_out) continue;
     const auto next = ticket.expected ? next_look_with_digest(age) : next_look_without_digest(age);
     if (!next) continue;
-    const auto when = Clock::now() + std::max(ticket.arrived_at + *next - now(), std::chrono::milliseconds(0));
+    const auto when =
+        Clock::now() + std::max(ticket.arrived_at + *next - now(), std::chrono::milliseconds(0));
     next_look = next_look ? std::min(*next_look, when) : when;
   }
   if (!next_look) return confirm(item, std::move(tickets), result, seconds);
@@ -283,13 +317,15 @@ void Worker::concluded(Item& item, std::vector<Ticket> tickets, monitoring::Time
   make_ready_at(item, *next_look);
 }
 
-void Worker::confirm(Item& item, std::vector<Ticket> tickets, const ImageResult& result, double seconds) {
+void Worker::confirm(Item& item, std::vector<Ticket> tickets, const ImageResult& result,
+                     double seconds) {
   const monitoring::Time at = now();
   shared_.ledger.succeeded(item.pair, at);
   const bool stale = result.outcome == ImageOutcome::absent;
   shared_.metrics.image_done(item.names, stale ? "superseded" : to_string(result.outcome));
   if (tickets.size() > 1) {
-    for (std::size_t i = 1; i < tickets.size(); ++i) shared_.metrics.image_done(item.names, "superseded");
+    for (std::size_t i = 1; i < tickets.size(); ++i)
+      shared_.metrics.image_done(item.names, "superseded");
   }
   std::chrono::milliseconds lag{0};
   for (const Ticket& ticket : tickets) {
@@ -313,7 +349,9 @@ void Worker::confirm(Item& item, std::vector<Ticket> tickets, const ImageResult&
   if (result.outcome == ImageOutcome::copied) {
     log::info("copied " + item.source_image(), fields);
   } else {
-    log::debug(stale ? "gone from the source: " + item.source_image() : "in step: " + item.source_image(), fields);
+    log::debug(
+        stale ? "gone from the source: " + item.source_image() : "in step: " + item.source_image(),
+        fields);
   }
 }
 
@@ -330,7 +368,8 @@ void Worker::failed(Item& item, std::vector<Ticket> tickets, const Error& error)
   for (Ticket& ticket : tickets) ticket.seen_before = true;
   item.tickets.insert(item.tickets.begin(), std::make_move_iterator(tickets.begin()),
                       std::make_move_iterator(tickets.end()));
-  const auto pause = retry_pause(retry_, item.attempts + item.unanswered, error.retry_after, random_);
+  const auto pause =
+      retry_pause(retry_, item.attempts + item.unanswered, error.retry_after, random_);
   shared_.ledger.failed(item.pair, {std::string(to_string(error.kind)), error.message, now()});
   shared_.metrics.image_done(item.names, "failed");
   shared_.metrics.request_retried(item.names.target, to_string(error.kind));
@@ -378,17 +417,20 @@ void Worker::process_ended(Item& item, bool broken_off) {
 void Worker::finish(Item& item) {
   if (find_delayed(item) != delayed_.end()) return;
   if (item.tickets.empty()) {
-    // Not at once: the coroutine whose end this is may still refer to the item's cancellation signal.
+    // Not at once: the coroutine whose end this is may still refer to the item's cancellation
+    // signal.
     asio::post(shared_.executor, [this, key = item.key] {
       const auto found = items_.find(key);
-      if (found != items_.end() && found->second->tickets.empty() && !found->second->running) items_.erase(found);
+      if (found != items_.end() && found->second->tickets.empty() && !found->second->running)
+        items_.erase(found);
     });
     return;
   }
   if (!stopping_) make_ready(item);
 }
 
-// --- the end ------------------------------------------------------------------------------------------------------------
+// --- the end
+// ------------------------------------------------------------------------------------------------------------
 
 asio::awaitable<void> Worker::keep_in_progress() {
   keeping_ = true;
@@ -404,12 +446,14 @@ asio::awaitable<void> Worker::stop(Clock::time_point deadline) {
   stopping_ = true;
   inbox_->close();
   changed_.notify();
-  while ((running_ > 0 || fetching_) && Clock::now() < deadline) co_await changed_.wait_until(deadline);
+  while ((running_ > 0 || fetching_) && Clock::now() < deadline)
+    co_await changed_.wait_until(deadline);
   for (const auto& [key, item] : items_) {
     if (item->running) item->cancel.emit(asio::cancellation_type::terminal);
   }
   const auto patience = Clock::now() + std::chrono::seconds(5);
-  while ((running_ > 0 || fetching_) && Clock::now() < patience) co_await changed_.wait_until(patience);
+  while ((running_ > 0 || fetching_) && Clock::now() < patience)
+    co_await changed_.wait_until(patience);
   hand_back_everything();
   delay_timer_.cancel();
   stopped_ = true;

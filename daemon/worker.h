@@ -28,8 +28,9 @@ struct WorkerShared {
   std::string instance;  // marks what this daemon's own intake put on the bus
 };
 
-// Works for one target: takes deliveries from its inbox, makes work items of them, copies, confirms, acknowledges. What
-// waits for one image becomes one copy; what fails waits and is tried again, and holds nothing else back.
+// Works for one target: takes deliveries from its inbox, makes work items of them, copies,
+// confirms, acknowledges. What waits for one image becomes one copy; what fails waits and is tried
+// again, and holds nothing else back.
 class Worker {
  public:
   // Deliveries in hand at once. More wait on the bus, where they cost no memory.
@@ -40,13 +41,18 @@ class Worker {
 
   // Runs until stop() has ended it.
   asio::awaitable<void> run();
-  // Takes nothing new, lets running copies finish until the deadline, breaks off the rest and hands it back.
+  // Takes nothing new, lets running copies finish until the deadline, breaks off the rest and hands
+  // it back.
   asio::awaitable<void> stop(std::chrono::steady_clock::time_point deadline);
 
-  // Work that no event asked for: reconciliation found the image out of step. `seen_at`: since when it is known.
-  void look_at(const Route& route, const std::string& source_repository, const std::string& tag, monitoring::Time seen_at);
+  // Work that no event asked for: reconciliation found the image out of step. `since`: when it was
+  // in step for the last time that we know of.
+  void look_at(const Route& route, const std::string& source_repository, const std::string& tag,
+               monitoring::Time since);
   // Whether an image of this rule, as the source names it, waits or is copied.
   [[nodiscard]] bool has(const std::string& rule, const std::string& image) const;
+  // How many images wait or are copied.
+  [[nodiscard]] std::size_t waiting() const { return items_.size(); }
 
   [[nodiscard]] const std::string& target() const { return target_name_; }
   [[nodiscard]] bus::Inbox& inbox() { return *inbox_; }
@@ -77,18 +83,24 @@ class Worker {
     oci::Tag tag;
     oci::Repository target_repository;
     std::vector<Ticket> tickets;
-    unsigned attempts = 0;     // answered failures
-    unsigned unanswered = 0;   // failures while nobody answered; they use up no attempt
+    unsigned attempts = 0;    // answered failures
+    unsigned unanswered = 0;  // failures while nobody answered; they use up no attempt
     bool running = false;
-    std::uint64_t order = 0;   // of its place among the ready
+    bool fresh = false;       // an event told of it: it goes before what reconciliation found
+    std::uint64_t order = 0;  // of its place among the ready
     asio::cancellation_signal cancel;
 
-    [[nodiscard]] std::string source_image() const { return source_repository.str() + ":" + tag.str(); }
-    [[nodiscard]] std::string target_image() const { return target_repository.str() + ":" + tag.str(); }
+    [[nodiscard]] std::string source_image() const {
+      return source_repository.str() + ":" + tag.str();
+    }
+    [[nodiscard]] std::string target_image() const {
+      return target_repository.str() + ":" + tag.str();
+    }
   };
   struct ByPriority {
     bool operator()(const Item* a, const Item* b) const {
       if (a->priority != b->priority) return a->priority > b->priority;
+      if (a->fresh != b->fresh) return a->fresh;
       return a->order < b->order;
     }
   };
@@ -105,8 +117,8 @@ class Worker {
 
   asio::awaitable<void> process(Item& item);
   asio::awaitable<Result<ImageResult>> copy(Item& item, std::optional<oci::Digest> expected);
-  void concluded(Item& item, std::vector<Ticket> tickets, monitoring::Time looked_at, const ImageResult& result,
-                 double seconds);
+  void concluded(Item& item, std::vector<Ticket> tickets, monitoring::Time looked_at,
+                 const ImageResult& result, double seconds);
   void confirm(Item& item, std::vector<Ticket> tickets, const ImageResult& result, double seconds);
   void failed(Item& item, std::vector<Ticket> tickets, const Error& error);
   void report_failure(const Item& item, const Error& error, std::chrono::milliseconds pause);
@@ -136,7 +148,8 @@ class Worker {
   bool fetching_ = false;
   bool keeping_ = false;  // deliveries in progress
   bool stopped_ = false;
-  std::map<std::string, Clock::time_point> reported_;  // failures of registries that do not answer, lately logged
+  std::map<std::string, Clock::time_point>
+      reported_;  // failures of registries that do not answer, lately logged
 };
 
 }  // namespace transship

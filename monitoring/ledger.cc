@@ -68,8 +68,10 @@ void Ledger::set_listening(bool listening, Time now) {
 }
 
 Ledger::Report Ledger::report_of(const Account& account, Time now) const {
-  Report report{account.pair, 0, std::nullopt, account.images.size(), account.bytes_sum,
-                account.last_success, account.last_error};
+  Report report{account.pair,      0,
+                std::nullopt,      account.images.size(),
+                account.bytes_sum, account.last_success,
+                account.last_error};
   Time until = deaf_since_.value_or(now);
   if (!account.pushes.empty()) {
     const Time oldest = *account.pushes.begin();

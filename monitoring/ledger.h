@@ -8,8 +8,9 @@
 #include <string>
 #include <vector>
 
-// The lag ledger: which pushes are known and not yet at each target. Pure bookkeeping; the caller brings the time. What
-// the metrics and the status say about lag and backlog comes from here and nowhere else, so that they agree.
+// The lag ledger: which pushes are known and not yet at each target. Pure bookkeeping; the caller
+// brings the time. What the metrics and the status say about lag and backlog comes from here and
+// nowhere else, so that they agree.
 namespace transship::monitoring {
 
 using Time = std::chrono::sys_time<std::chrono::milliseconds>;
@@ -37,11 +38,13 @@ class Ledger {
   // What is no longer configured is not reported any more.
   void keep_only(const std::vector<Pair>& pairs);
 
-  // A push of `image` (as the target names it) became known. The same image and time twice is one push.
+  // A push of `image` (as the target names it) became known. The same image and time twice is one
+  // push.
   void pushed(PairId pair, const std::string& image, Time at);
   // How many bytes an image will have to move, once its manifest was read. 0 again when it is done.
   void set_pending_bytes(PairId pair, const std::string& image, std::uint64_t bytes);
-  // That push is at the target (or nothing is left to be done about it). Another push of the image may still be pending.
+  // That push is at the target (or nothing is left to be done about it). Another push of the image
+  // may still be pending.
   void done(PairId pair, const std::string& image, Time at);
   // It is somebody else's now: another daemon's, or the bus's until it comes again.
   void let_go(PairId pair, const std::string& image, Time at) { done(pair, image, at); }
@@ -50,17 +53,18 @@ class Ledger {
   void failed(PairId pair, LastError error);
   // Everything that the source showed at `as_of` is at the target, but for what is pending.
   void reconciled(PairId pair, Time as_of);
-  // While the bus is away, pushes may happen that we do not hear of: the clock of replicated_until stands still.
+  // While the bus is away, pushes may happen that we do not hear of: the clock of replicated_until
+  // stands still.
   void set_listening(bool listening, Time now);
 
   struct Report {
     Pair pair;
-    double oldest_pending_seconds = 0;       // 0 when in step
-    std::optional<Time> replicated_until;    // none until the first reconciliation
+    double oldest_pending_seconds = 0;     // 0 when in step
+    std::optional<Time> replicated_until;  // none until the first reconciliation
     std::uint64_t pending_images = 0;
     std::uint64_t pending_bytes = 0;
     std::optional<Time> last_success;
-    std::optional<LastError> last_error;     // none again after the next success
+    std::optional<LastError> last_error;  // none again after the next success
   };
   [[nodiscard]] std::vector<Report> report(Time now) const;
 

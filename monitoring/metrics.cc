@@ -20,10 +20,12 @@ using prometheus::Gauge;
 using prometheus::Histogram;
 using Labels = prometheus::Labels;
 
-// Seconds. Lag is interesting from a tenth of a second (a small image nearby) to a day (a target that was down).
-const Histogram::BucketBoundaries lag_buckets{0.1, 0.25, 0.5, 1,   2,    5,    10,   20,
-                                              30,  60,   120, 300, 600, 1800, 3600, 14400, 86400};
-const Histogram::BucketBoundaries request_buckets{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
+// Seconds. Lag is interesting from a tenth of a second (a small image nearby) to a day (a target
+// that was down).
+const Histogram::BucketBoundaries lag_buckets{0.1, 0.25, 0.5, 1,   2,    5,    10,    20,   30,
+                                              60,  120,  300, 600, 1800, 3600, 14400, 86400};
+const Histogram::BucketBoundaries request_buckets{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+                                                  1,     2.5,  5,     10,   30,  60};
 
 Labels labels_of(const Pair& pair) { return {{"rule", pair.rule}, {"target", pair.target}}; }
 Labels with(Labels labels, const char* name, std::string_view value) {
@@ -54,49 +56,65 @@ struct Metrics::Families {
     return prometheus::BuildHistogram().Name(name).Help(help).Register(registry);
   }
 
-  Family<Histogram>& lag = histogram("transship_replication_lag_seconds",
-                                     "Time from a push at the source to its confirmation at the target.");
-  Family<Gauge>& oldest_pending =
-      gauge("transship_oldest_pending_seconds",
-            "Age of the oldest push that is not yet at the target: what would be lost if the source died now. 0 when "
-            "in step.");
-  Family<Gauge>& replicated_until =
-      gauge("transship_replicated_until_timestamp_seconds",
-            "Every push up to this moment is at the target. 0 until the first reconciliation has found out.");
+  Family<Histogram>& lag =
+      histogram("transship_replication_lag_seconds",
+                "Time from a push at the source to its confirmation at the target.");
+  Family<Gauge>& oldest_pending = gauge("transship_oldest_pending_seconds",
+                                        "Age of the oldest push that is not yet at the target: "
+                                        "what would be lost if the source died now. 0 when "
+                                        "in step.");
+  Family<Gauge>& replicated_until = gauge("transship_replicated_until_timestamp_seconds",
+                                          "Every push up to this moment is at the target. 0 until "
+                                          "the first reconciliation has found out.");
   Family<Gauge>& pending_images =
-      gauge("transship_pending_images", "Images that are known to have been pushed and are not yet at the target.");
+      gauge("transship_pending_images",
+            "Images that are known to have been pushed and are not yet at the target.");
   Family<Gauge>& pending_bytes =
-      gauge("transship_pending_bytes", "Bytes of pending images that have to be moved, as far as their manifests were read.");
-  Family<Counter>& images = counter("transship_images_total", "Images dealt with, by how it ended.");
-  Family<Counter>& blobs = counter("transship_blobs_total", "Blobs of copied images, by how they came to the target.");
+      gauge("transship_pending_bytes",
+            "Bytes of pending images that have to be moved, as far as their manifests were read.");
+  Family<Counter>& images =
+      counter("transship_images_total", "Images dealt with, by how it ended.");
+  Family<Counter>& blobs =
+      counter("transship_blobs_total", "Blobs of copied images, by how they came to the target.");
   Family<Counter>& blob_bytes =
-      counter("transship_blob_bytes_total", "Bytes of the blobs of copied images, by how they came to the target.");
-  Family<Counter>& events = counter("transship_events_total", "Registry events, by what became of them.");
+      counter("transship_blob_bytes_total",
+              "Bytes of the blobs of copied images, by how they came to the target.");
+  Family<Counter>& events =
+      counter("transship_events_total", "Registry events, by what became of them.");
   Family<Counter>& requests =
-      counter("transship_registry_requests_total", "HTTP requests to registries; code 0 means that nobody answered.");
+      counter("transship_registry_requests_total",
+              "HTTP requests to registries; code 0 means that nobody answered.");
   Family<Histogram>& request_seconds =
       histogram("transship_registry_request_seconds", "Time until a registry's answer began.");
   Family<Counter>& retries =
       counter("transship_retries_total", "Requests and images that were tried again, by reason.");
-  Family<Gauge>& in_flight = gauge("transship_transfers_in_flight", "Blobs on their way to the target now.");
-  Family<Gauge>& dead_letters =
-      gauge("transship_dead_letters", "Images given up after all tries, which wait for an operator.");
-  Family<Gauge>& reconcile_success =
-      gauge("transship_reconcile_last_success_timestamp_seconds",
-            "When the last complete reconciliation of this rule and target ended. 0 before the first.");
+  Family<Gauge>& in_flight =
+      gauge("transship_transfers_in_flight", "Blobs on their way to the target now.");
+  Family<Gauge>& dead_letters = gauge(
+      "transship_dead_letters", "Images given up after all tries, which wait for an operator.");
+  Family<Gauge>& reconcile_success = gauge(
+      "transship_reconcile_last_success_timestamp_seconds",
+      "When the last complete reconciliation of this rule and target ended. 0 before the first.");
   Family<Gauge>& reconcile_seconds =
       gauge("transship_reconcile_seconds", "How long the last reconciliation took.");
-  Family<Gauge>& drift =
-      gauge("transship_drift_images", "Images that the last reconciliation found out of step, by kind.");
-  Family<Gauge>& bus_connected = gauge("transship_bus_connected", "1 while the message bus can be reached.");
+  Family<Gauge>& drift = gauge("transship_drift_images",
+                               "Images that the last reconciliation found out of step, by kind.");
+  Family<Gauge>& bus_connected =
+      gauge("transship_bus_connected", "1 while the message bus can be reached.");
   Family<Gauge>& bus_pending =
-      gauge("transship_bus_pending_events", "Events on the bus that a target of this daemon has not acknowledged.");
-  Family<Gauge>& build = gauge("transship_build_info", "Version and region of this daemon; always 1.");
-  Family<Gauge>& resident = gauge("process_resident_memory_bytes", "Resident memory of this process.");
-  Family<Gauge>& virtual_memory = gauge("process_virtual_memory_bytes", "Virtual memory of this process.");
-  Family<Counter>& cpu = counter("process_cpu_seconds_total", "User and system CPU time spent by this process.");
+      gauge("transship_bus_pending_events",
+            "Events on the bus that a target of this daemon has not acknowledged.");
+  Family<Gauge>& build =
+      gauge("transship_build_info", "Version and region of this daemon; always 1.");
+  Family<Gauge>& resident =
+      gauge("process_resident_memory_bytes", "Resident memory of this process.");
+  Family<Gauge>& virtual_memory =
+      gauge("process_virtual_memory_bytes", "Virtual memory of this process.");
+  Family<Counter>& cpu =
+      counter("process_cpu_seconds_total", "User and system CPU time spent by this process.");
   Family<Gauge>& open_files = gauge("process_open_fds", "Open file descriptors of this process.");
-  Family<Gauge>& open_files_max = gauge("process_max_fds", "Limit of open file descriptors of this process.");
+  Family<Gauge>& open_files_max =
+      gauge("process_max_fds", "Limit of open file descriptors of this process.");
   Family<Gauge>& start_time =
       gauge("process_start_time_seconds", "When this process started, in seconds since the epoch.");
 
@@ -112,7 +130,8 @@ struct Metrics::Families {
   }
 };
 
-Metrics::Metrics(std::string version, std::string region) : families_(std::make_unique<Families>()) {
+Metrics::Metrics(std::string version, std::string region)
+    : families_(std::make_unique<Families>()) {
   families_->build.Add({{"version", std::move(version)}, {"region", std::move(region)}}).Set(1);
   families_->bus_connected.Add({}).Set(0);
   families_->bus_pending.Add({}).Set(0);
@@ -128,7 +147,8 @@ void Metrics::add_pair(const Pair& pair) {
   families_->pending_bytes.Add(labels);
   families_->reconcile_success.Add(labels);
   families_->reconcile_seconds.Add(labels);
-  for (const char* outcome : image_outcomes) families_->images.Add(with(labels, "outcome", outcome));
+  for (const char* outcome : image_outcomes)
+    families_->images.Add(with(labels, "outcome", outcome));
   for (const char* kind : drift_kinds) families_->drift.Add(with(labels, "kind", kind));
   families_->in_flight.Add({{"target", pair.target}});
   families_->dead_letters.Add({{"target", pair.target}});
@@ -169,7 +189,8 @@ void Metrics::request_done(std::string_view registry, std::string_view method, i
 }
 
 void Metrics::request_retried(std::string_view registry, std::string_view reason) {
-  families_->retries.Add({{"registry", std::string(registry)}, {"reason", std::string(reason)}}).Increment();
+  families_->retries.Add({{"registry", std::string(registry)}, {"reason", std::string(reason)}})
+      .Increment();
 }
 
 void Metrics::blob_done(std::string_view source, std::string_view target, BlobOutcome outcome,
@@ -193,7 +214,8 @@ void Metrics::lag_observed(const Pair& pair, std::chrono::duration<double> lag) 
   families_->lag.Add(labels_of(pair), lag_buckets).Observe(std::max(0.0, lag.count()));
 }
 
-void Metrics::events_seen(std::string_view registry, std::string_view outcome, std::uint64_t count) {
+void Metrics::events_seen(std::string_view registry, std::string_view outcome,
+                          std::uint64_t count) {
   families_->events.Add({{"registry", std::string(registry)}, {"outcome", std::string(outcome)}})
       .Increment(static_cast<double>(count));
 }

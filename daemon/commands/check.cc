@@ -20,17 +20,20 @@ struct Reached {
   std::optional<Error> error;
 };
 
-asio::awaitable<std::vector<Reached>> reach_all(http::Client& client, const config::Config& config) {
+asio::awaitable<std::vector<Reached>> reach_all(http::Client& client,
+                                                const config::Config& config) {
   std::vector<Reached> all;
   Observer observer;
   Fleet fleet(client, config, observer, std::chrono::seconds(5));
   for (const config::Registry& registry : config.registries) {
     auto answered = co_await fleet.registry(registry.name).check_access();
-    all.push_back({"registry " + registry.name, answered ? std::nullopt : std::optional(answered.error())});
+    all.push_back(
+        {"registry " + registry.name, answered ? std::nullopt : std::optional(answered.error())});
   }
   if (const auto* jetstream = std::get_if<config::JetStreamBus>(&config.bus)) {
     bus::JetStreamOptions options{jetstream->servers, jetstream->stream, jetstream->subjects};
-    if (jetstream->credentials_file) options.credentials_file = jetstream->credentials_file->string();
+    if (jetstream->credentials_file)
+      options.credentials_file = jetstream->credentials_file->string();
     bus::JetStream bus(std::move(options));
     auto opened = co_await bus.open();
     all.push_back({"bus jetstream", opened ? std::nullopt : std::optional(opened.error())});
@@ -42,10 +45,12 @@ asio::awaitable<std::vector<Reached>> reach_all(http::Client& client, const conf
 void print(const Common& common, const std::vector<Reached>& all) {
   for (const Reached& reached : all) {
     if (common.output == Output::json) {
-      nlohmann::ordered_json line{{"type", "reached"}, {"what", reached.what}, {"reachable", !reached.error}};
+      nlohmann::ordered_json line{
+          {"type", "reached"}, {"what", reached.what}, {"reachable", !reached.error}};
       line["error"] = nullptr;
       if (reached.error) {
-        line["error"] = {{"kind", to_string(reached.error->kind)}, {"message", reached.error->message}};
+        line["error"] = {{"kind", to_string(reached.error->kind)},
+                         {"message", reached.error->message}};
       }
       fmt::print("{}\n", line.dump());
     } else {
@@ -58,17 +63,19 @@ int check_online(const Common& common, const config::Config& config) {
   asio::io_context loop(1);
   http::Client client(loop.get_executor(), user_agent(config.region));
   std::vector<Reached> all;
-  asio::co_spawn(loop, reach_all(client, config), [&](const std::exception_ptr&, std::vector<Reached> found) {
-    all = std::move(found);
-    loop.stop();
-  });
+  asio::co_spawn(loop, reach_all(client, config),
+                 [&](const std::exception_ptr&, std::vector<Reached> found) {
+                   all = std::move(found);
+                   loop.stop();
+                 });
   loop.run();
   print(common, all);
   std::size_t failed = 0;
   std::size_t unanswered = 0;
   for (const Reached& reached : all) {
     failed += reached.error ? 1 : 0;
-    unanswered += reached.error && (reached.error->unanswered || reached.what.starts_with("bus")) ? 1 : 0;
+    unanswered +=
+        reached.error && (reached.error->unanswered || reached.what.starts_with("bus")) ? 1 : 0;
   }
   if (failed == 0) return 0;
   return unanswered == all.size() ? 3 : 1;
@@ -83,8 +90,9 @@ int check(const Common& common, bool online) {
     return 2;
   }
   if (common.output == Output::text) {
-    fmt::print("{}: valid ({} registries, {} rules; this daemon works for {} targets)\n", common.config_file,
-               config->registries.size(), config->rules.size(), Routes(*config).targets().size());
+    fmt::print("{}: valid ({} registries, {} rules; this daemon works for {} targets)\n",
+               common.config_file, config->registries.size(), config->rules.size(),
+               Routes(*config).targets().size());
   }
   return online ? check_online(common, *config) : 0;
 }

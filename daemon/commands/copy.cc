@@ -24,7 +24,9 @@ class Answers final : public Observer {
                     std::chrono::duration<double>) override {
     if (code != 0) answered_.insert(std::string(registry));
   }
-  [[nodiscard]] bool from(const std::string& registry) const { return answered_.contains(registry); }
+  [[nodiscard]] bool from(const std::string& registry) const {
+    return answered_.contains(registry);
+  }
 
  private:
   std::set<std::string> answered_;
@@ -60,36 +62,48 @@ Result<Ends> read_ends(const std::string& source_text, const std::string& target
   return ends;
 }
 
-std::string scheme_of(const oci::FullReference& reference) { return reference.plain_http ? "http://" : "https://"; }
+std::string scheme_of(const oci::FullReference& reference) {
+  return reference.plain_http ? "http://" : "https://";
+}
 
-Result<std::unique_ptr<registry::Registry>> open_registry(http::Client& client, const oci::FullReference& reference,
+Result<std::unique_ptr<registry::Registry>> open_registry(http::Client& client,
+                                                          const oci::FullReference& reference,
                                                           Observer& observer) {
   auto url = http::Url::parse(scheme_of(reference) + reference.host + "/");
   if (!url) return fail(url.error());
   registry::TransportOptions options;
   options.url = *url;
   options.name = url->authority();
-  return std::make_unique<registry::Registry>(client, std::move(options), registry::docker_config(url->authority()),
-                                              observer);
+  return std::make_unique<registry::Registry>(client, std::move(options),
+                                              registry::docker_config(url->authority()), observer);
 }
 
 bool worth_another_try(const Error& error) {
-  return error.kind == ErrorKind::transient || error.kind == ErrorKind::throttled || error.kind == ErrorKind::corrupt;
+  return error.kind == ErrorKind::transient || error.kind == ErrorKind::throttled ||
+         error.kind == ErrorKind::corrupt;
 }
 
-asio::awaitable<Result<ImageResult>> copy_with_retries(registry::Registry& source, Target& target, Ends ends) {
+asio::awaitable<Result<ImageResult>> copy_with_retries(registry::Registry& source, Target& target,
+                                                       Ends ends) {
   const config::RetryPolicy policy = config::Retry{}.for_one_shot();
   Random random(std::random_device{}());
   for (unsigned attempt = 1;; ++attempt) {
-    ImageJob job{source, ends.source.repository, ends.source_reference, target, ends.target.repository,
-                 ends.target_tag, ends.target_digest};
+    ImageJob job{source,
+                 ends.source.repository,
+                 ends.source_reference,
+                 target,
+                 ends.target.repository,
+                 ends.target_tag,
+                 ends.target_digest};
     if (ends.target_digest) job.source_reference = *ends.target_digest;
     auto result = co_await copy_image(std::move(job));
     if (result && result->outcome == ImageOutcome::absent) {
-      co_return fail(ErrorKind::not_found, fmt::format("{} does not have {}{}", source.name(),
-                                                       ends.source.repository.str(), ends.source_reference.suffix()));
+      co_return fail(ErrorKind::not_found,
+                     fmt::format("{} does not have {}{}", source.name(),
+                                 ends.source.repository.str(), ends.source_reference.suffix()));
     }
-    if (result || !worth_another_try(result.error()) || attempt >= static_cast<unsigned>(policy.attempts)) {
+    if (result || !worth_another_try(result.error()) ||
+        attempt >= static_cast<unsigned>(policy.attempts)) {
       co_return result;
     }
     const auto pause = retry_pause(policy, attempt, result.error().retry_after, random);
@@ -99,8 +113,9 @@ asio::awaitable<Result<ImageResult>> copy_with_retries(registry::Registry& sourc
   }
 }
 
-nlohmann::ordered_json as_json(const Ends& ends, const std::string& source, const std::string& target,
-                               const Result<ImageResult>& result, double seconds) {
+nlohmann::ordered_json as_json(const Ends& ends, const std::string& source,
+                               const std::string& target, const Result<ImageResult>& result,
+                               double seconds) {
   const auto text = [](const oci::FullReference& end, const std::string& suffix) {
     return end.repository.str() + suffix;
   };
@@ -110,18 +125,23 @@ nlohmann::ordered_json as_json(const Ends& ends, const std::string& source, cons
   if (target_suffix.empty()) target_suffix = ends.source_reference.suffix();
   const ImageResult none{ImageOutcome::unchanged, {}, {}, {}};
   const ImageResult& shown = result ? *result : none;
-  nlohmann::ordered_json line{
-      {"type", "image"},
-      {"source", source},
-      {"target", target},
-      {"image", text(ends.source, ends.source_reference.suffix())},
-      {"target_image", text(ends.target, target_suffix)},
-      {"digest", nullptr},
-      {"outcome", result ? to_string(result->outcome) : "failed"},
-      {"blobs", {{"copied", shown.blobs.copied}, {"mounted", shown.blobs.mounted}, {"present", shown.blobs.present}}},
-      {"bytes", {{"sent", shown.bytes.sent}, {"mounted", shown.bytes.mounted}, {"present", shown.bytes.present}}},
-      {"seconds", seconds},
-      {"error", nullptr}};
+  nlohmann::ordered_json line{{"type", "image"},
+                              {"source", source},
+                              {"target", target},
+                              {"image", text(ends.source, ends.source_reference.suffix())},
+                              {"target_image", text(ends.target, target_suffix)},
+                              {"digest", nullptr},
+                              {"outcome", result ? to_string(result->outcome) : "failed"},
+                              {"blobs",
+                               {{"copied", shown.blobs.copied},
+                                {"mounted", shown.blobs.mounted},
+                                {"present", shown.blobs.present}}},
+                              {"bytes",
+                               {{"sent", shown.bytes.sent},
+                                {"mounted", shown.bytes.mounted},
+                                {"present", shown.bytes.present}}},
+                              {"seconds", seconds},
+                              {"error", nullptr}};
   if (result) {
     line["digest"] = result->digest->str();
   } else {
@@ -130,7 +150,8 @@ nlohmann::ordered_json as_json(const Ends& ends, const std::string& source, cons
   return line;
 }
 
-void print(const Common& common, const nlohmann::ordered_json& line, const Result<ImageResult>& result) {
+void print(const Common& common, const nlohmann::ordered_json& line,
+           const Result<ImageResult>& result) {
   if (!result) fmt::print(stderr, "{}\n", result.error().message);
   if (common.output == Output::json) {
     fmt::print("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
@@ -138,16 +159,18 @@ void print(const Common& common, const nlohmann::ordered_json& line, const Resul
     fmt::print("{}: {}/{} at {}\n", to_string(result->outcome), line["target"].get<std::string>(),
                line["target_image"].get<std::string>(), result->digest->str());
     if (result->outcome == ImageOutcome::copied) {
-      fmt::print("{} blobs copied ({}), {} mounted ({}), {} present, in {:.1f} s\n", result->blobs.copied,
-                 bytes_text(result->bytes.sent), result->blobs.mounted, bytes_text(result->bytes.mounted),
-                 result->blobs.present, line["seconds"].get<double>());
+      fmt::print("{} blobs copied ({}), {} mounted ({}), {} present, in {:.1f} s\n",
+                 result->blobs.copied, bytes_text(result->bytes.sent), result->blobs.mounted,
+                 bytes_text(result->bytes.mounted), result->blobs.present,
+                 line["seconds"].get<double>());
     }
   }
 }
 
 }  // namespace
 
-int copy(const Common& common, const std::string& source_text, const std::string& target_text, bool) {
+int copy(const Common& common, const std::string& source_text, const std::string& target_text,
+         bool) {
   auto ends = read_ends(source_text, target_text);
   if (!ends) {
     fmt::print(stderr, "{}\n", ends.error().message);
@@ -162,7 +185,8 @@ int copy(const Common& common, const std::string& source_text, const std::string
     fmt::print(stderr, "{}\n", (!source ? source : target).error().message);
     return 2;
   }
-  const bool same = (*source)->name() == (*target)->name() && ends->source.plain_http == ends->target.plain_http;
+  const bool same =
+      (*source)->name() == (*target)->name() && ends->source.plain_http == ends->target.plain_http;
   Target shared(loop.get_executor(), same ? **source : **target, config::Transfers{}.blobs);
 
   const auto started = std::chrono::steady_clock::now();
@@ -177,7 +201,8 @@ int copy(const Common& common, const std::string& source_text, const std::string
                    loop.stop();
                  });
   loop.run();
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   print(common, as_json(*ends, (*source)->name(), (*target)->name(), result, seconds), result);
   if (result) return 0;
   const bool all_answered = answers.from((*source)->name()) && answers.from((*target)->name());

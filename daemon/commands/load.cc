@@ -12,7 +12,8 @@ namespace transship::commands {
 std::optional<config::Config> load_config(const std::string& file) {
   auto config = config::read_file(file);
   if (config) return std::move(*config);
-  for (const config::Mistake& mistake : config.error()) fmt::print(stderr, "{}\n", to_string(mistake));
+  for (const config::Mistake& mistake : config.error())
+    fmt::print(stderr, "{}\n", to_string(mistake));
   return std::nullopt;
 }
 

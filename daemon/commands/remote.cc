@@ -44,7 +44,8 @@ std::optional<Remote> Remote::find(const Common& common, const std::optional<std
   Remote remote;
   auto config = config::read_file(common.config_file);
   if (!config && !url) {
-    for (const config::Mistake& mistake : config.error()) fmt::print(stderr, "{}\n", to_string(mistake));
+    for (const config::Mistake& mistake : config.error())
+      fmt::print(stderr, "{}\n", to_string(mistake));
     return std::nullopt;
   }
   const std::string at = url ? *url
@@ -74,20 +75,24 @@ Result<nlohmann::json> Remote::get(const std::string& target) {
   request.timeouts.total = std::chrono::seconds(30);
   if (!token_.empty()) request.headers.emplace_back("Authorization", "Bearer " + token_.reveal());
   Result<Answered> answered = fail(ErrorKind::cancelled, "interrupted");
-  asio::co_spawn(loop, ask(client, std::move(request)), [&](const std::exception_ptr& thrown, Result<Answered> got) {
-    if (!thrown) answered = std::move(got);
-    loop.stop();
-  });
+  asio::co_spawn(loop, ask(client, std::move(request)),
+                 [&](const std::exception_ptr& thrown, Result<Answered> got) {
+                   if (!thrown) answered = std::move(got);
+                   loop.stop();
+                 });
   loop.run();
   if (!answered) {
-    return fail(answered.error().with_context("the daemon at " + url_.origin() + " does not answer"));
+    return fail(
+        answered.error().with_context("the daemon at " + url_.origin() + " does not answer"));
   }
   auto json = nlohmann::json::parse(answered->body, nullptr, /*allow_exceptions=*/false);
   if (answered->status != 200 || json.is_discarded()) {
-    const std::string why = json.is_object() && json.contains("message") && json["message"].is_string()
-                                ? json["message"].get<std::string>()
-                                : "not what a daemon of ours says";
-    return fail(ErrorKind::invalid, fmt::format("the daemon at {} answered {}: {}", url_.origin(), answered->status, why));
+    const std::string why =
+        json.is_object() && json.contains("message") && json["message"].is_string()
+            ? json["message"].get<std::string>()
+            : "not what a daemon of ours says";
+    return fail(ErrorKind::invalid, fmt::format("the daemon at {} answered {}: {}", url_.origin(),
+                                                answered->status, why));
   }
   return json;
 }

@@ -14,8 +14,8 @@ namespace transship::commands {
 // A running daemon, as the commands that ask it see it.
 class Remote {
  public:
-  // At `url`, else where the configuration says that the daemon listens; its token is the first of http.token_file. Prints
-  // what is wrong and returns nothing where neither can be had.
+  // At `url`, else where the configuration says that the daemon listens; its token is the first of
+  // http.token_file. Prints what is wrong and returns nothing where neither can be had.
   static std::optional<Remote> find(const Common& common, const std::optional<std::string>& url);
 
   // The JSON that the daemon answers. Errors: unanswered where it is not there; else what it said.

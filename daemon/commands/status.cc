@@ -19,26 +19,30 @@ std::string text_or(const nlohmann::json& value, std::string_view otherwise) {
 
 void print_text(const nlohmann::json& status) {
   const auto& bus = status["bus"];
-  fmt::print("transship {} {}, up since {}\n", text_or(status["version"], "?"),
-             status["region"].is_string() ? "in " + text_or(status["region"], "") : "for every region",
-             text_or(status["started"], "?"));
+  fmt::print(
+      "transship {} {}, up since {}\n", text_or(status["version"], "?"),
+      status["region"].is_string() ? "in " + text_or(status["region"], "") : "for every region",
+      text_or(status["started"], "?"));
   fmt::print("bus: {}, {}, {} events pending\n", text_or(bus["type"], "?"),
-             bus["connected"] == true ? "connected" : "NOT CONNECTED", bus["pending_events"].dump());
+             bus["connected"] == true ? "connected" : "NOT CONNECTED",
+             bus["pending_events"].dump());
   for (const auto& registry : status["registries"]) {
     if (registry["reachable"] != true) {
       fmt::print("registry {}: NOT REACHABLE: {}\n", text_or(registry["name"], "?"),
                  text_or(registry["error"], "not asked yet"));
     }
   }
-  fmt::print("\n{:<20} {:<16} {:<16} {:>12} {:>8} {:>10} {:>5}  {}\n", "RULE", "SOURCE", "TARGET", "BEHIND",
-             "IMAGES", "BYTES", "DEAD", "LAST ERROR");
+  fmt::print("\n{:<20} {:<16} {:<16} {:>12} {:>8} {:>10} {:>5}  {}\n", "RULE", "SOURCE", "TARGET",
+             "BEHIND", "IMAGES", "BYTES", "DEAD", "LAST ERROR");
   for (const auto& pair : status["pairs"]) {
     const double behind = pair["oldest_pending_seconds"].get<double>();
-    const std::string error = pair["last_error"].is_object() ? text_or(pair["last_error"]["message"], "") : "-";
-    fmt::print("{:<20} {:<16} {:<16} {:>12} {:>8} {:>10} {:>5}  {}\n", text_or(pair["rule"], "?"),
-               text_or(pair["source"], "?"), text_or(pair["target"], "?"),
-               behind > 0 ? fmt::format("{:.1f} s", behind) : "in step", pair["pending_images"].dump(),
-               bytes_text(pair["pending_bytes"].get<std::uint64_t>()), pair["dead_letters"].dump(), error);
+    const std::string error =
+        pair["last_error"].is_object() ? text_or(pair["last_error"]["message"], "") : "-";
+    fmt::print(
+        "{:<20} {:<16} {:<16} {:>12} {:>8} {:>10} {:>5}  {}\n", text_or(pair["rule"], "?"),
+        text_or(pair["source"], "?"), text_or(pair["target"], "?"),
+        behind > 0 ? fmt::format("{:.1f} s", behind) : "in step", pair["pending_images"].dump(),
+        bytes_text(pair["pending_bytes"].get<std::uint64_t>()), pair["dead_letters"].dump(), error);
   }
 }
 

@@ -23,7 +23,8 @@ std::size_t take_header(char* data, std::size_t, std::size_t size, void* answer)
   std::transform(name.begin(), name.end(), name.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   const std::size_t value = line.find_first_not_of(' ', colon + 1);
-  static_cast<HttpAnswer*>(answer)->headers[name] = value == std::string::npos ? "" : line.substr(value);
+  static_cast<HttpAnswer*>(answer)->headers[name] =
+      value == std::string::npos ? "" : line.substr(value);
   return size;
 }
 

@@ -31,14 +31,16 @@ std::string noise(std::uint64_t seed, std::size_t bytes) {
   std::string out(bytes, '\0');
   for (std::size_t i = 0; i < bytes; i += 8) {
     const std::uint64_t word = random();
-    for (std::size_t k = 0; k < 8 && i + k < bytes; ++k) out[i + k] = static_cast<char>(word >> (8 * k));
+    for (std::size_t k = 0; k < 8 && i + k < bytes; ++k)
+      out[i + k] = static_cast<char>(word >> (8 * k));
   }
   return out;
 }
 
 TestImage make_image_of(std::vector<std::string> layers, std::uint64_t seed) {
   TestImage image;
-  const std::string config = fmt::format(R"({{"architecture":"amd64","os":"linux","seed":{}}})", seed);
+  const std::string config =
+      fmt::format(R"({{"architecture":"amd64","os":"linux","seed":{}}})", seed);
   const std::string config_digest = oci::Digest::of(config).str();
   std::string list;
   for (std::string& layer : layers) {
@@ -46,9 +48,9 @@ TestImage make_image_of(std::vector<std::string> layers, std::uint64_t seed) {
     list += (list.empty() ? "" : ",") + descriptor(layer_type, digest, layer.size());
     image.blobs[digest] = std::move(layer);
   }
-  image.manifest = fmt::format(R"({{"schemaVersion":2,"mediaType":"{}","config":{},"layers":[{}]}})",
-                               oci::media_type::oci_manifest,
-                               descriptor(config_type, config_digest, config.size()), list);
+  image.manifest = fmt::format(
+      R"({{"schemaVersion":2,"mediaType":"{}","config":{},"layers":[{}]}})",
+      oci::media_type::oci_manifest, descriptor(config_type, config_digest, config.size()), list);
   image.blobs[config_digest] = config;
   return image;
 }
@@ -56,7 +58,8 @@ TestImage make_image_of(std::vector<std::string> layers, std::uint64_t seed) {
 TestImage make_image(std::uint64_t seed, const std::vector<std::size_t>& layer_bytes) {
   std::vector<std::string> layers;
   layers.reserve(layer_bytes.size());
-  for (std::size_t i = 0; i < layer_bytes.size(); ++i) layers.push_back(noise(seed * 1000 + i, layer_bytes[i]));
+  for (std::size_t i = 0; i < layer_bytes.size(); ++i)
+    layers.push_back(noise(seed * 1000 + i, layer_bytes[i]));
   return make_image_of(std::move(layers), seed);
 }
 
@@ -65,7 +68,8 @@ TestImage make_index(std::vector<TestImage> children) {
   index.media_type = oci::media_type::oci_index;
   std::string list;
   for (const TestImage& child : children) {
-    list += (list.empty() ? "" : ",") + descriptor(child.media_type, child.digest(), child.manifest.size());
+    list += (list.empty() ? "" : ",") +
+            descriptor(child.media_type, child.digest(), child.manifest.size());
   }
   index.manifest = fmt::format(R"({{"schemaVersion":2,"mediaType":"{}","manifests":[{}]}})",
                                oci::media_type::oci_index, list);
@@ -73,7 +77,8 @@ TestImage make_index(std::vector<TestImage> children) {
   return index;
 }
 
-void push_blobs(const std::string& registry, const std::string& repository, const TestImage& image) {
+void push_blobs(const std::string& registry, const std::string& repository,
+                const TestImage& image) {
   for (const TestImage& child : image.children) push_blobs(registry, repository, child);
   for (const auto& [digest, content] : image.blobs) {
     const auto started = http("POST", fmt::format("{}/v2/{}/blobs/uploads/", registry, repository));
@@ -86,29 +91,35 @@ void push_blobs(const std::string& registry, const std::string& repository, cons
   }
 }
 
-void push_manifest(const std::string& registry, const std::string& repository, const std::string& reference,
-                   const TestImage& image) {
-  const auto put = http("PUT", fmt::format("{}/v2/{}/manifests/{}", registry, repository, reference), image.manifest,
-                        {"Content-Type: " + image.media_type});
+void push_manifest(const std::string& registry, const std::string& repository,
+                   const std::string& reference, const TestImage& image) {
+  const auto put =
+      http("PUT", fmt::format("{}/v2/{}/manifests/{}", registry, repository, reference),
+           image.manifest, {"Content-Type: " + image.media_type});
   if (put.status != 201) refuse("put a manifest", put);
 }
 
 std::string push(const std::string& registry, const std::string& repository, const std::string& tag,
                  const TestImage& image) {
   push_blobs(registry, repository, image);
-  for (const TestImage& child : image.children) push_manifest(registry, repository, child.digest(), child);
+  for (const TestImage& child : image.children)
+    push_manifest(registry, repository, child.digest(), child);
   push_manifest(registry, repository, tag, image);
   return image.digest();
 }
 
-std::string digest_at(const std::string& registry, const std::string& repository, const std::string& reference) {
-  const auto head = http("HEAD", fmt::format("{}/v2/{}/manifests/{}", registry, repository, reference), {}, accept());
+std::string digest_at(const std::string& registry, const std::string& repository,
+                      const std::string& reference) {
+  const auto head = http(
+      "HEAD", fmt::format("{}/v2/{}/manifests/{}", registry, repository, reference), {}, accept());
   const auto digest = head.headers.find("docker-content-digest");
   return head.status == 200 && digest != head.headers.end() ? digest->second : std::string();
 }
 
-std::string incompleteness(const std::string& registry, const std::string& repository, const std::string& reference) {
-  const auto got = http("GET", fmt::format("{}/v2/{}/manifests/{}", registry, repository, reference), {}, accept());
+std::string incompleteness(const std::string& registry, const std::string& repository,
+                           const std::string& reference) {
+  const auto got = http(
+      "GET", fmt::format("{}/v2/{}/manifests/{}", registry, repository, reference), {}, accept());
   if (got.status != 200) return fmt::format("manifest {}: {}", reference, got.status);
   auto manifest = oci::parse_manifest(got.body, got.headers.at("content-type"));
   if (!manifest) return manifest.error().message;
@@ -117,9 +128,11 @@ std::string incompleteness(const std::string& registry, const std::string& repos
     if (!missing.empty()) return missing;
   }
   for (const oci::Descriptor& blob : manifest->blobs) {
-    const auto content = http("GET", fmt::format("{}/v2/{}/blobs/{}", registry, repository, blob.digest.str()));
+    const auto content =
+        http("GET", fmt::format("{}/v2/{}/blobs/{}", registry, repository, blob.digest.str()));
     if (content.status != 200) return fmt::format("blob {}: {}", blob.digest.str(), content.status);
-    if (oci::Digest::of(content.body) != blob.digest) return fmt::format("blob {}: wrong bytes", blob.digest.str());
+    if (oci::Digest::of(content.body) != blob.digest)
+      return fmt::format("blob {}: wrong bytes", blob.digest.str());
   }
   return {};
 }

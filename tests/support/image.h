@@ -23,21 +23,25 @@ struct TestImage {
 std::string noise(std::uint64_t seed, std::size_t bytes);
 
 // An image with a config and one layer a size; the seed makes it different from others.
-TestImage make_image(std::uint64_t seed, const std::vector<std::size_t>& layer_bytes = {1000, 2000});
+TestImage make_image(std::uint64_t seed,
+                     const std::vector<std::size_t>& layer_bytes = {1000, 2000});
 TestImage make_image_of(std::vector<std::string> layers, std::uint64_t seed);
 TestImage make_index(std::vector<TestImage> children);
 
-// Pushes as `docker push` does: blobs, then children, then the manifest under the tag. `registry` is http://host:port.
-// Returns the digest; throws where the registry refuses.
+// Pushes as `docker push` does: blobs, then children, then the manifest under the tag. `registry`
+// is http://host:port. Returns the digest; throws where the registry refuses.
 std::string push(const std::string& registry, const std::string& repository, const std::string& tag,
                  const TestImage& image);
 void push_blobs(const std::string& registry, const std::string& repository, const TestImage& image);
-void push_manifest(const std::string& registry, const std::string& repository, const std::string& reference,
-                   const TestImage& image);
+void push_manifest(const std::string& registry, const std::string& repository,
+                   const std::string& reference, const TestImage& image);
 
 // The digest that the registry shows under a tag, empty where there is none.
-std::string digest_at(const std::string& registry, const std::string& repository, const std::string& reference);
-// Whether everything that the reference reaches is there, each blob read and hashed. Empty when complete, else what is missing.
-std::string incompleteness(const std::string& registry, const std::string& repository, const std::string& reference);
+std::string digest_at(const std::string& registry, const std::string& repository,
+                      const std::string& reference);
+// Whether everything that the reference reaches is there, each blob read and hashed. Empty when
+// complete, else what is missing.
+std::string incompleteness(const std::string& registry, const std::string& repository,
+                           const std::string& reference);
 
 }  // namespace transship::testing

@@ -23,16 +23,18 @@ namespace {
 
 constexpr std::chrono::milliseconds poll_every{10};
 
-pid_t spawn(const std::vector<std::string>& command, const std::string& output, const std::string& errors,
-            const std::vector<std::string>& extra_environment) {
+pid_t spawn(const std::vector<std::string>& command, const std::string& output,
+            const std::string& errors, const std::vector<std::string>& extra_environment) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, output.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, output.c_str(),
+                                   O_WRONLY | O_CREAT | O_APPEND, 0600);
   if (errors == output) {
     posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
   } else {
-    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, errors.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, errors.c_str(),
+                                     O_WRONLY | O_CREAT | O_APPEND, 0600);
   }
   std::vector<std::string> words = command;
   std::vector<char*> arguments;
@@ -41,10 +43,12 @@ pid_t spawn(const std::vector<std::string>& command, const std::string& output, 
   std::vector<std::string> extra = extra_environment;
   std::vector<char*> environment;
   for (std::string& variable : extra) environment.push_back(variable.data());
-  for (char** variable = environ; *variable != nullptr; ++variable) environment.push_back(*variable);
+  for (char** variable = environ; *variable != nullptr; ++variable)
+    environment.push_back(*variable);
   environment.push_back(nullptr);
   pid_t pid = -1;
-  const int error = ::posix_spawnp(&pid, arguments[0], &actions, nullptr, arguments.data(), environment.data());
+  const int error =
+      ::posix_spawnp(&pid, arguments[0], &actions, nullptr, arguments.data(), environment.data());
   posix_spawn_file_actions_destroy(&actions);
   if (error != 0) throw std::runtime_error("cannot start " + command.front());
   return pid;
@@ -54,10 +58,13 @@ pid_t spawn(const std::vector<std::string>& command, const std::string& output, 
 
 Process::Process(std::vector<std::string> command, std::filesystem::path output,
                  std::vector<std::string> extra_environment)
-    : pid_(spawn(command, output.string(), output.string(), extra_environment)), output_(std::move(output)) {}
+    : pid_(spawn(command, output.string(), output.string(), extra_environment)),
+      output_(std::move(output)) {}
 
 Process::Process(Process&& other) noexcept
-    : pid_(std::exchange(other.pid_, -1)), exit_code_(other.exit_code_), output_(std::move(other.output_)) {}
+    : pid_(std::exchange(other.pid_, -1)),
+      exit_code_(other.exit_code_),
+      output_(std::move(other.output_)) {}
 
 Process& Process::operator=(Process&& other) noexcept {
   if (this != &other) {
@@ -176,7 +183,8 @@ bool eventually(const std::function<bool()>& condition, std::chrono::millisecond
 }
 
 bool has_program(const std::string& name) {
-  return std::system(("command -v " + name + " > /dev/null 2>&1").c_str()) == 0;  // NOLINT(concurrency-mt-unsafe)
+  return std::system(("command -v " + name + " > /dev/null 2>&1").c_str()) ==
+         0;  // NOLINT(concurrency-mt-unsafe)
 }
 
 }  // namespace transship::testing

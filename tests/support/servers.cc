@@ -29,7 +29,8 @@ DockerRegistry::DockerRegistry(Options options) : options_(std::move(options)) {
 }
 
 void DockerRegistry::start() {
-  process_ = Process({"docker-registry", "serve", (directory_ / "config.yml").string()}, directory_ / "log");
+  process_ = Process({"docker-registry", "serve", (directory_ / "config.yml").string()},
+                     directory_ / "log");
   if (!eventually([&] { return http("GET", url() + "/v2/").status != 0 || !process_.running(); }) ||
       !process_.running()) {
     throw std::runtime_error("docker-registry does not start: " + process_.output());
@@ -48,9 +49,11 @@ void NatsServer::start() {
   }
 }
 
-DaemonProcess::DaemonProcess(std::string program, std::string configuration, std::vector<std::string> environment,
-                             std::uint16_t port)
-    : program_(std::move(program)), environment_(std::move(environment)), port_(port == 0 ? free_port() : port) {
+DaemonProcess::DaemonProcess(std::string program, std::string configuration,
+                             std::vector<std::string> environment, std::uint16_t port)
+    : program_(std::move(program)),
+      environment_(std::move(environment)),
+      port_(port == 0 ? free_port() : port) {
   write_file(directory_ / "transship.yaml",
              fmt::format("{}\nhttp: {{listen: '127.0.0.1:{}'}}\nstate: {}\n", configuration, port_,
                          (directory_ / "state").string()));
@@ -58,7 +61,8 @@ DaemonProcess::DaemonProcess(std::string program, std::string configuration, std
 }
 
 void DaemonProcess::start() {
-  process_ = Process({program_, "run", "--config", config_file()}, directory_ / "log", environment_);
+  process_ =
+      Process({program_, "run", "--config", config_file()}, directory_ / "log", environment_);
 }
 
 bool DaemonProcess::ready() const { return http("GET", url() + "/readyz").status == 200; }

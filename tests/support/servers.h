@@ -50,8 +50,8 @@ class NatsServer {
 class DaemonProcess {
  public:
   // `configuration` lacks the http section and the state, which are added here.
-  DaemonProcess(std::string program, std::string configuration, std::vector<std::string> environment = {},
-                std::uint16_t port = 0);
+  DaemonProcess(std::string program, std::string configuration,
+                std::vector<std::string> environment = {}, std::uint16_t port = 0);
 
   [[nodiscard]] std::string url() const { return "http://127.0.0.1:" + std::to_string(port_); }
   [[nodiscard]] std::string config_file() const { return (directory_ / "transship.yaml").string(); }
@@ -62,7 +62,8 @@ class DaemonProcess {
   [[nodiscard]] bool ready() const;
   bool wait_until_ready();
   [[nodiscard]] std::string log() const { return read_file(directory_ / "log"); }
-  // The value of a series, named as it is exported: name{label="value",…}; nullopt where there is none.
+  // The value of a series, named as it is exported: name{label="value",…}; nullopt where there is
+  // none.
   [[nodiscard]] std::optional<double> metric(const std::string& series) const;
 
  private:

@@ -1,4 +1,5 @@
-// Preloaded into a program (LD_PRELOAD), makes each of its syncs take SLOW_DISK_MS milliseconds longer.
+// Preloaded into a program (LD_PRELOAD), makes each of its syncs take SLOW_DISK_MS milliseconds
+// longer.
 #include <dlfcn.h>
 #include <unistd.h>
 

@@ -24,7 +24,8 @@ TEST(RetryPause, GrowsIsJitteredAndBounded) {
     EXPECT_LE(retry_pause(policy, 1000, std::nullopt, random), seconds(60));
   }
   EXPECT_GE(retry_pause(policy, 1, seconds(20), random), seconds(20));
-  EXPECT_EQ(retry_pause(policy, 1, seconds(600), random), seconds(60)) << "obeyed up to longest_pause";
+  EXPECT_EQ(retry_pause(policy, 1, seconds(600), random), seconds(60))
+      << "obeyed up to longest_pause";
 }
 
 TEST(LateLooks, ComeWhenPromisedAndEnd) {
@@ -74,7 +75,8 @@ TEST(Routes, MatchRenameAndTarget) {
   EXPECT_EQ(routes.to("us", "us", "team/app", "v1").size(), 0u);
 }
 
-// --- the ledger ---------------------------------------------------------------------------------------------------------
+// --- the ledger
+// ---------------------------------------------------------------------------------------------------------
 
 using monitoring::Ledger;
 using monitoring::Time;

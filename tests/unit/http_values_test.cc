@@ -9,7 +9,8 @@ namespace transship {
 namespace {
 
 TEST(Url, IsReadAndWrittenByteForByte) {
-  const auto url = http::Url::parse("https://Registry.Example.com/v2/a/blobs/uploads/x?_state=a%2Bb%3D&b=%7e#f");
+  const auto url =
+      http::Url::parse("https://Registry.Example.com/v2/a/blobs/uploads/x?_state=a%2Bb%3D&b=%7e#f");
   ASSERT_TRUE(url);
   EXPECT_EQ(url->host, "registry.example.com");
   EXPECT_EQ(url->port, 443);
@@ -20,8 +21,8 @@ TEST(Url, IsReadAndWrittenByteForByte) {
 }
 
 TEST(Url, RefusesWhatIsNoWebAddress) {
-  for (const char* bad : {"", "h/a", "ftp://h/a", "http://", "http://user:secret@h/", "http://h:99999/", "http://h/a b",
-                          "file:///etc/passwd", "http://h/\n"}) {
+  for (const char* bad : {"", "h/a", "ftp://h/a", "http://", "http://user:secret@h/",
+                          "http://h:99999/", "http://h/a b", "file:///etc/passwd", "http://h/\n"}) {
     EXPECT_FALSE(http::Url::parse(bad)) << bad;
   }
 }
@@ -39,10 +40,12 @@ TEST(Url, ResolvesALocation) {
 }
 
 TEST(Url, KnowsLoopback) {
-  for (const char* yes : {"http://127.0.0.1/", "http://127.9.9.9:1/", "http://localhost/", "http://[::1]/"}) {
+  for (const char* yes :
+       {"http://127.0.0.1/", "http://127.9.9.9:1/", "http://localhost/", "http://[::1]/"}) {
     EXPECT_TRUE(http::Url::parse(yes)->is_loopback()) << yes;
   }
-  for (const char* no : {"http://128.0.0.1/", "http://127.example.com/", "http://localhost.example.com/"}) {
+  for (const char* no :
+       {"http://128.0.0.1/", "http://127.example.com/", "http://localhost.example.com/"}) {
     EXPECT_FALSE(http::Url::parse(no)->is_loopback()) << no;
   }
 }
@@ -54,7 +57,9 @@ TEST(Challenge, ReadsSeveralInOneHeader) {
   EXPECT_EQ(all[0].scheme, "basic");
   EXPECT_EQ(all[0].parameters.at("realm"), "a, b");
   EXPECT_EQ(all[1].parameters.at("scope"), "repository:a/b:pull,push");
-  EXPECT_EQ(registry::parse_challenges("Bearer realm=unquoted , x=\"q\\\"q\"")[0].parameters.at("x"), "q\"q");
+  EXPECT_EQ(
+      registry::parse_challenges("Bearer realm=unquoted , x=\"q\\\"q\"")[0].parameters.at("x"),
+      "q\"q");
   EXPECT_TRUE(registry::parse_challenges("").empty());
   EXPECT_TRUE(registry::parse_challenges(",,,").empty());
   EXPECT_TRUE(registry::parse_challenges("=\"").empty());
@@ -63,7 +68,8 @@ TEST(Challenge, ReadsSeveralInOneHeader) {
 TEST(RetryAfter, TakesSecondsAndDates) {
   EXPECT_EQ(registry::parse_retry_after("5", 0), 5);
   EXPECT_EQ(registry::parse_retry_after("Thu, 01 Jan 1970 00:01:40 GMT", 40), 60);
-  EXPECT_EQ(registry::parse_retry_after("Thu, 01 Jan 1970 00:00:10 GMT", 40), 0) << "a date that is over";
+  EXPECT_EQ(registry::parse_retry_after("Thu, 01 Jan 1970 00:00:10 GMT", 40), 0)
+      << "a date that is over";
   EXPECT_EQ(registry::parse_retry_after("-3", 0), 0);
   EXPECT_FALSE(registry::parse_retry_after("soon", 0));
 }
@@ -89,18 +95,24 @@ TEST(DockerConfig, FindsALoginUnderItsManySpellings) {
   ASSERT_TRUE(plain);
   EXPECT_EQ(plain->credentials->username, "u");
   EXPECT_EQ(plain->credentials->password.reveal(), "p:q");
-  EXPECT_EQ(find_docker_login(R"({"auths":{"https://h/v2/":{"username":"u","password":"p"}}})", "h")->credentials->username, "u");
-  EXPECT_EQ(find_docker_login(R"({"auths":{"h":{"identitytoken":"t"}}})", "h")->credentials->identity_token.reveal(), "t");
-  EXPECT_EQ(find_docker_login(R"({"credHelpers":{"h":"ecr-login"},"credsStore":"pass"})", "h")->helper, "ecr-login");
-  EXPECT_EQ(find_docker_login(R"({"credsStore":"pass","auths":{"h":{"auth":"dTpw"}}})", "h")->helper, "pass");
+  EXPECT_EQ(find_docker_login(R"({"auths":{"https://h/v2/":{"username":"u","password":"p"}}})", "h")
+                ->credentials->username,
+            "u");
+  EXPECT_EQ(find_docker_login(R"({"auths":{"h":{"identitytoken":"t"}}})", "h")
+                ->credentials->identity_token.reveal(),
+            "t");
+  EXPECT_EQ(
+      find_docker_login(R"({"credHelpers":{"h":"ecr-login"},"credsStore":"pass"})", "h")->helper,
+      "ecr-login");
+  EXPECT_EQ(
+      find_docker_login(R"({"credsStore":"pass","auths":{"h":{"auth":"dTpw"}}})", "h")->helper,
+      "pass");
   EXPECT_FALSE(find_docker_login(R"({"auths":{"other":{"auth":"dTpw"}}})", "h")->credentials);
   EXPECT_FALSE(find_docker_login(R"({"auths":{"h":{"auth":"???"}}})", "h"));
   EXPECT_FALSE(find_docker_login("[]", "h"));
 }
 
-TEST(Secret, NeverPrints) {
-  EXPECT_EQ(fmt::format("{}", Secret("hunter2")), "***");
-}
+TEST(Secret, NeverPrints) { EXPECT_EQ(fmt::format("{}", Secret("hunter2")), "***"); }
 
 }  // namespace
 }  // namespace transship

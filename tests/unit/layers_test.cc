@@ -23,8 +23,8 @@ const std::map<std::string, std::set<std::string>> allowed{
     {"daemon/events", {"replicator/base"}},
     {"daemon/bus", {"replicator/base"}},
     {"daemon",
-     {"config", "monitoring", "daemon/events", "daemon/bus", "replicator", "replicator/base", "replicator/oci",
-      "replicator/http", "replicator/registry"}},
+     {"config", "monitoring", "daemon/events", "daemon/bus", "replicator", "replicator/base",
+      "replicator/oci", "replicator/http", "replicator/registry"}},
 };
 
 // The folder of the table that a path belongs to: the longest that begins it.
@@ -50,9 +50,11 @@ TEST(Layers, IncludesGoOneWay) {
       for (std::string line; std::getline(file, line);) {
         if (!line.starts_with("#include \"")) continue;
         const std::string included = line.substr(10, line.rfind('"') - 10);
-        ASSERT_TRUE(fs::exists(root / included)) << path << " includes " << included << ": write it from the top";
+        ASSERT_TRUE(fs::exists(root / included))
+            << path << " includes " << included << ": write it from the top";
         const std::string to = folder_of(included);
-        EXPECT_TRUE(to == from || allowed.at(from).contains(to)) << path << " must not include " << included;
+        EXPECT_TRUE(to == from || allowed.at(from).contains(to))
+            << path << " must not include " << included;
       }
     }
   }

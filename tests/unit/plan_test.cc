@@ -10,12 +10,13 @@
 namespace transship {
 namespace {
 
-using ::testing::ElementsAre;
 using oci::Digest;
 using oci::Repository;
+using ::testing::ElementsAre;
 
 std::shared_ptr<const oci::Manifest> parsed(const testing::TestImage& image) {
-  return std::make_shared<const oci::Manifest>(*oci::parse_manifest(image.manifest, image.media_type));
+  return std::make_shared<const oci::Manifest>(
+      *oci::parse_manifest(image.manifest, image.media_type));
 }
 
 ImageTree tree_of(const testing::TestImage& image) {
@@ -46,7 +47,8 @@ TEST(Plan, SendsWhatIsNowhereMountsWhatIsElsewhereAndLeavesWhatIsThere) {
   };
   const auto plan = make_plan(tree, {}, places, tag);
   ASSERT_TRUE(plan);
-  EXPECT_THAT(actions(*plan), ElementsAre(BlobAction::present, BlobAction::mount, BlobAction::send));
+  EXPECT_THAT(actions(*plan),
+              ElementsAre(BlobAction::present, BlobAction::mount, BlobAction::send));
   EXPECT_EQ(plan->blobs[1].mount_from->str(), "other");
   EXPECT_EQ(plan->sum(BlobAction::send).bytes, 20u);
   EXPECT_EQ(plan->sum(BlobAction::mount).bytes, 10u);
@@ -75,7 +77,8 @@ TEST(Plan, PutsChildrenByDigestBeforeTheirIndex) {
 TEST(Plan, LeavesOutChildrenThatTheTargetHolds) {
   const auto held = testing::make_image(1);
   const auto fresh = testing::make_image(2);
-  const auto plan = make_plan(tree_of(testing::make_index({held, fresh})), {*Digest::parse(held.digest())}, nowhere, tag);
+  const auto plan = make_plan(tree_of(testing::make_index({held, fresh})),
+                              {*Digest::parse(held.digest())}, nowhere, tag);
   EXPECT_EQ(plan->manifests[0].size(), 1u);
   EXPECT_EQ(plan->blobs.size(), 3u) << "only what the other child needs";
 }
@@ -91,7 +94,8 @@ TEST(Plan, NamesEachBlobOnce) {
   const std::string layer = testing::noise(1, 100);
   auto image = testing::make_image_of({layer, layer}, 1);
   EXPECT_EQ(make_plan(tree_of(image), {}, nowhere, tag)->blobs.size(), 2u);
-  const auto index = testing::make_index({testing::make_image_of({layer}, 2), testing::make_image_of({layer}, 3)});
+  const auto index =
+      testing::make_index({testing::make_image_of({layer}, 2), testing::make_image_of({layer}, 3)});
   EXPECT_EQ(make_plan(tree_of(index), {}, nowhere, tag)->blobs.size(), 3u);
 }
 

@@ -1,0 +1,258 @@
+#include "daemon/reconcile.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <asio/co_spawn.hpp>
+
+#include "daemon/log.h"
+
+namespace transship {
+
+namespace {
+
+constexpr std::size_t looks_at_once = 16;
+// A target's worker is given no more than this by reconciliation: fresh pushes and memory come
+// first.
+constexpr std::size_t waiting_images_max = 1000;
+constexpr std::chrono::milliseconds look_again_every{200};
+constexpr std::chrono::minutes pause_after_failure{1};
+
+monitoring::Time now() {
+  return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
+}
+
+}  // namespace
+
+Reconciler::Reconciler(WorkerShared shared, std::vector<Worker*> workers)
+    : shared_(std::move(shared)),
+      workers_(std::move(workers)),
+      looks_(shared_.executor, looks_at_once),
+      changed_(shared_.executor) {}
+
+void Reconciler::stop() {
+  stopping_ = true;
+  changed_.notify();
+}
+
+bool Reconciler::request(const std::string& rule, const std::string& target) {
+  bool any = false;
+  for (const monitoring::Pair& pair : shared_.routes.pairs()) {
+    if ((!rule.empty() && pair.rule != rule) || (!target.empty() && pair.target != target))
+      continue;
+    requested_.emplace(pair.rule, pair.target);
+    any = true;
+  }
+  changed_.notify();
+  return any;
+}
+
+asio::awaitable<void> Reconciler::run() {
+  auto next = Clock::now();
+  if (!shared_.config.reconcile.at_start) next += shared_.config.reconcile.interval;
+  while (!stopping_) {
+    if (Clock::now() >= next) {
+      request({}, {});
+      next = Clock::now() + shared_.config.reconcile.interval;
+    }
+    if (requested_.empty()) {
+      co_await changed_.wait_until(next);
+      continue;
+    }
+    const auto asked_for = std::exchange(requested_, {});
+    for (const config::Rule& rule : shared_.config.rules) {
+      std::vector<Side> sides = sides_of(rule);
+      std::erase_if(sides, [&](const Side& side) {
+        return !asked_for.contains({rule.name, side.pair.target});
+      });
+      if (!sides.empty() && !stopping_) co_await pass(rule, std::move(sides));
+    }
+    const bool failed = std::any_of(asked_for.begin(), asked_for.end(),
+                                    [&](const auto& pair) { return !last_good_.contains(pair); });
+    if (failed) next = std::min(next, Clock::now() + pause_after_failure);
+  }
+  while (waiting_ > 0) co_await changed_.wait();
+}
+
+std::vector<Reconciler::Side> Reconciler::sides_of(const config::Rule& rule) const {
+  std::vector<Side> sides;
+  for (const monitoring::Pair& pair : shared_.routes.pairs()) {
+    if (pair.rule != rule.name) continue;
+    const auto worker = std::find_if(workers_.begin(), workers_.end(), [&](const Worker* one) {
+      return one->target() == pair.target;
+    });
+    if (worker != workers_.end()) sides.push_back({pair, *worker, {}, 0, 0, {}, {}});
+  }
+  return sides;
+}
+
+asio::awaitable<void> Reconciler::pass(const config::Rule& rule, std::vector<Side> sides) {
+  const monitoring::Time started = now();
+  const auto began = Clock::now();
+  auto compared = co_await compare_all(rule, sides);
+  if (stopping_) co_return;
+  for (Side& side : sides) {
+    if (!compared && !side.error) side.error = compared.error();
+    report(side, started, Clock::now() - began);
+    if (side.error) continue;
+    // Until what was found is repaired, nobody knows until when this pair is in step.
+    ++waiting_;
+    asio::co_spawn(shared_.executor,
+                   wait_until_repaired(side.pair, side.worker, std::move(side.found), started),
+                   [this](const std::exception_ptr&) {
+                     --waiting_;
+                     changed_.notify();
+                   });
+  }
+}
+
+void Reconciler::report(const Side& side, monitoring::Time started, Clock::duration took) {
+  if (side.error) {
+    last_good_.erase({side.pair.rule, side.pair.target});
+    log::warning("reconciliation could not finish: " + side.error->message,
+                 {{"rule", side.pair.rule},
+                  {"target", side.pair.target},
+                  {"error_kind", std::string(to_string(side.error->kind))}});
+    return;
+  }
+  shared_.metrics.reconciled(side.pair, now(), took);
+  shared_.metrics.set_drift(side.pair, "missing", side.missing);
+  shared_.metrics.set_drift(side.pair, "different", side.different);
+  last_good_[{side.pair.rule, side.pair.target}] = started;
+  const log::Fields fields{
+      {"rule", side.pair.rule},
+      {"target", side.pair.target},
+      {"missing", std::to_string(side.missing)},
+      {"different", std::to_string(side.different)},
+      {"seconds", fmt::format("{:.2f}", std::chrono::duration<double>(took).count())}};
+  if (side.missing + side.different > 0) {
+    log::info("reconciliation found images that events missed", fields);
+  } else {
+    log::debug("reconciliation found everything in step", fields);
+  }
+}
+
+asio::awaitable<void> Reconciler::wait_until_repaired(monitoring::Pair pair, Worker* worker,
+                                                      std::set<std::string> found,
+                                                      monitoring::Time started) {
+  while (!stopping_) {
+    std::erase_if(found, [&](const std::string& image) { return !worker->has(pair.rule, image); });
+    if (found.empty()) break;
+    co_await changed_.wait_until(Clock::now() + look_again_every);
+  }
+  if (!stopping_) shared_.ledger.reconciled(shared_.ledger.add_pair(pair), started);
+}
+
+asio::awaitable<Result<std::vector<std::string>>> Reconciler::repositories_of(
+    const config::Rule& rule) {
+  if (auto literal = rule.repositories.literal()) co_return std::move(*literal);
+  auto all = co_await shared_.fleet.registry(rule.source).list_repositories();
+  if (!all) co_return fail(all.error());
+  std::erase_if(
+      *all, [&](const std::string& repository) { return !rule.repositories.matches(repository); });
+  co_return all;
+}
+
+asio::awaitable<Result<void>> Reconciler::compare_all(const config::Rule& rule,
+                                                      std::vector<Side>& sides) {
+  auto repositories = co_await repositories_of(rule);
+  if (!repositories) co_return fail(repositories.error());
+  for (const std::string& name : *repositories) {
+    if (stopping_) break;
+    auto repository = oci::Repository::parse(name);
+    if (!repository) continue;  // a name that no registry may have is nothing that we could copy
+    auto compared = co_await compare_repository(rule, sides, std::move(*repository));
+    if (!compared) co_return fail(compared.error());
+    if (std::all_of(sides.begin(), sides.end(),
+                    [](const Side& side) { return side.error.has_value(); }))
+      break;
+  }
+  co_return Result<void>{};
+}
+
+asio::awaitable<Result<void>> Reconciler::compare_repository(const config::Rule& rule,
+                                                             std::vector<Side>& sides,
+                                                             oci::Repository repository) {
+  auto tags = co_await shared_.fleet.registry(rule.source).list_tags(repository);
+  if (!tags) co_return fail(tags.error());
+  if (!*tags) co_return Result<void>{};
+  std::erase_if(**tags, [&](const std::string& tag) { return !rule.tags.matches(tag); });
+  if ((*tags)->empty()) co_return Result<void>{};
+  for (Side& side : sides) {
+    if (!side.error) co_await list_target(rule, side, repository);
+  }
+  TaskGroup group(shared_.executor);
+  for (const std::string& name : **tags) {
+    auto tag = oci::Tag::parse(name);
+    if (!tag || stopping_) continue;
+    auto place = co_await looks_.acquire();
+    group.spawn(compare_tag(rule, sides, repository, std::move(*tag), std::move(place)));
+  }
+  co_return co_await group.join();
+}
+
+asio::awaitable<void> Reconciler::list_target(const config::Rule& rule, Side& side,
+                                              const oci::Repository& repository) {
+  side.tags.clear();
+  auto target_repository = oci::Repository::parse(rule.target_repository(repository.str()));
+  if (!target_repository) co_return;
+  auto tags =
+      co_await shared_.fleet.registry(side.pair.target).list_tags(std::move(*target_repository));
+  if (!tags) {
+    side.error = tags.error();
+  } else if (*tags) {
+    side.tags.insert((*tags)->begin(), (*tags)->end());
+  }
+}
+
+// A target that does not list the tag lacks it; where one lists it, both digests are asked for.
+asio::awaitable<Result<void>> Reconciler::compare_tag(const config::Rule& rule,
+                                                      std::vector<Side>& sides,
+                                                      oci::Repository repository, oci::Tag tag,
+                                                      Semaphore::Place) {
+  const bool listed = std::any_of(sides.begin(), sides.end(), [&](const Side& side) {
+    return !side.error && side.tags.contains(tag.str());
+  });
+  std::optional<oci::Digest> wanted;
+  if (listed) {
+    auto shown = co_await shared_.fleet.registry(rule.source).head_manifest(repository, tag);
+    if (!shown) co_return fail(shown.error());
+    if (!*shown) co_return Result<void>{};  // deleted since it was listed
+    wanted = (*shown)->digest;
+  }
+  for (Side& side : sides) {
+    if (side.error) continue;
+    if (!side.tags.contains(tag.str())) {
+      ++side.missing;
+      co_await found_different(rule, side, repository, tag);
+      continue;
+    }
+    auto target_repository = oci::Repository::parse(rule.target_repository(repository.str()));
+    auto shown = co_await shared_.fleet.registry(side.pair.target)
+                     .head_manifest(std::move(*target_repository), tag);
+    if (!shown) {
+      side.error = shown.error();
+    } else if (!*shown || (*shown)->digest != *wanted) {
+      ++(*shown ? side.different : side.missing);
+      co_await found_different(rule, side, repository, tag);
+    }
+  }
+  co_return Result<void>{};
+}
+
+asio::awaitable<void> Reconciler::found_different(const config::Rule& rule, Side& side,
+                                                  const oci::Repository& repository,
+                                                  const oci::Tag& tag) {
+  while (side.worker->waiting() >= waiting_images_max && !stopping_) {
+    co_await changed_.wait_until(Clock::now() + look_again_every);
+  }
+  if (stopping_) co_return;
+  side.found.insert(repository.str() + ":" + tag.str());
+  // It was pushed at some time since the last pass that saw this pair whole.
+  const auto last = last_good_.find({rule.name, side.pair.target});
+  side.worker->look_at({&rule, side.pair.target, rule.target_repository(repository.str())},
+                       repository.str(), tag.str(),
+                       last == last_good_.end() ? now() : last->second);
+}
+
+}  // namespace transship

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "daemon/worker.h"
+
+namespace transship {
+
+// Finds what events missed: lists what the rules match at the source, compares the digests of both
+// sides with at most one request a tag at each, and sends what differs down the same line as
+// events, behind them.
+class Reconciler {
+ public:
+  Reconciler(WorkerShared shared, std::vector<Worker*> workers);
+
+  // Passes at the start and at every interval, as configured, and whenever one is asked for, until
+  // stop().
+  asio::awaitable<void> run();
+  void stop();
+
+  // Asks for a pass over a rule, a target, or (both empty) everything; false where there is no such
+  // pair.
+  bool request(const std::string& rule, const std::string& target);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  // One rule and target during one pass.
+  struct Side {
+    monitoring::Pair pair;
+    Worker* worker;
+    std::set<std::string> tags;  // of the repository that is being compared, at the target
+    std::uint64_t missing = 0;
+    std::uint64_t different = 0;
+    std::set<std::string> found;  // images that differ, as the source names them
+    std::optional<Error> error;
+  };
+
+  [[nodiscard]] std::vector<Side> sides_of(const config::Rule& rule) const;
+  asio::awaitable<void> pass(const config::Rule& rule, std::vector<Side> sides);
+  asio::awaitable<Result<void>> compare_all(const config::Rule& rule, std::vector<Side>& sides);
+  asio::awaitable<Result<void>> compare_repository(const config::Rule& rule,
+                                                   std::vector<Side>& sides,
+                                                   oci::Repository repository);
+  asio::awaitable<void> list_target(const config::Rule& rule, Side& side,
+                                    const oci::Repository& repository);
+  asio::awaitable<Result<void>> compare_tag(const config::Rule& rule, std::vector<Side>& sides,
+                                            oci::Repository repository, oci::Tag tag,
+                                            Semaphore::Place place);
+  asio::awaitable<void> found_different(const config::Rule& rule, Side& side,
+                                        const oci::Repository& repository, const oci::Tag& tag);
+  void report(const Side& side, monitoring::Time started, Clock::duration took);
+  asio::awaitable<void> wait_until_repaired(monitoring::Pair pair, Worker* worker,
+                                            std::set<std::string> found, monitoring::Time started);
+  asio::awaitable<Result<std::vector<std::string>>> repositories_of(const config::Rule& rule);
+
+  WorkerShared shared_;
+  std::vector<Worker*> workers_;
+  Semaphore looks_;  // tags that are compared at once
+  Event changed_;
+  bool stopping_ = false;
+  std::size_t waiting_ = 0;                                  // for repairs, beside the passes
+  std::set<std::pair<std::string, std::string>> requested_;  // rule and target
+  std::map<std::pair<std::string, std::string>, monitoring::Time>
+      last_good_;  // when the last complete pass began
+};
+
+}  // namespace transship
