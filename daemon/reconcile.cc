@@ -109,6 +109,8 @@ asio::awaitable<void> Reconciler::pass(const config::Rule& rule, std::vector<Sid
 void Reconciler::report(const Side& side, monitoring::Time started, Clock::duration took) {
   if (side.error) {
     last_good_.erase({side.pair.rule, side.pair.target});
+    shared_.ledger.failed(shared_.ledger.add_pair(side.pair),
+                          {std::string(to_string(side.error->kind)), side.error->message, now()});
     log::warning("reconciliation could not finish: " + side.error->message,
                  {{"rule", side.pair.rule},
                   {"target", side.pair.target},
@@ -119,6 +121,7 @@ void Reconciler::report(const Side& side, monitoring::Time started, Clock::durat
   shared_.metrics.set_drift(side.pair, "missing", side.missing);
   shared_.metrics.set_drift(side.pair, "different", side.different);
   last_good_[{side.pair.rule, side.pair.target}] = started;
+  shared_.ledger.succeeded(shared_.ledger.add_pair(side.pair), now());
   const log::Fields fields{
       {"rule", side.pair.rule},
       {"target", side.pair.target},

@@ -17,6 +17,13 @@ std::string text_or(const nlohmann::json& value, std::string_view otherwise) {
   return value.is_string() ? value.get<std::string>() : std::string(otherwise);
 }
 
+// Nobody knows that a pair is in step before the first reconciliation has looked.
+std::string behind_text(const nlohmann::json& pair) {
+  const double behind = pair["oldest_pending_seconds"].get<double>();
+  if (behind > 0) return fmt::format("{:.1f} s", behind);
+  return pair["replicated_until"].is_null() ? "not known" : "in step";
+}
+
 void print_text(const nlohmann::json& status) {
   const auto& bus = status["bus"];
   fmt::print(
@@ -35,13 +42,12 @@ void print_text(const nlohmann::json& status) {
   fmt::print("\n{:<20} {:<16} {:<16} {:>12} {:>8} {:>10} {:>5}  {}\n", "RULE", "SOURCE", "TARGET",
              "BEHIND", "IMAGES", "BYTES", "DEAD", "LAST ERROR");
   for (const auto& pair : status["pairs"]) {
-    const double behind = pair["oldest_pending_seconds"].get<double>();
     const std::string error =
         pair["last_error"].is_object() ? text_or(pair["last_error"]["message"], "") : "-";
     fmt::print(
         "{:<20} {:<16} {:<16} {:>12} {:>8} {:>10} {:>5}  {}\n", text_or(pair["rule"], "?"),
         text_or(pair["source"], "?"), text_or(pair["target"], "?"),
-        behind > 0 ? fmt::format("{:.1f} s", behind) : "in step", pair["pending_images"].dump(),
+        behind_text(pair), pair["pending_images"].dump(),
         bytes_text(pair["pending_bytes"].get<std::uint64_t>()), pair["dead_letters"].dump(), error);
   }
 }

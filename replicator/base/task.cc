@@ -109,7 +109,9 @@ TaskGroup::TaskGroup(asio::any_io_executor executor)
 
 TaskGroup::~TaskGroup() = default;
 
-void TaskGroup::spawn(asio::awaitable<Result<void>> child) {
+void TaskGroup::spawn(asio::awaitable<Result<void>> child) { waiting_.push_back(std::move(child)); }
+
+void TaskGroup::start(asio::awaitable<Result<void>> child) {
   signals_.emplace_back();
   ++running_;
   asio::co_spawn(executor_, std::move(child),
@@ -117,7 +119,6 @@ void TaskGroup::spawn(asio::awaitable<Result<void>> child) {
                      signals_.back().slot(), [this](std::exception_ptr thrown, Result<void> outcome) {
                        child_done(thrown, std::move(outcome));
                      }));
-  if (cancelled_) signals_.back().emit(asio::cancellation_type::terminal);
 }
 
 void TaskGroup::child_done(std::exception_ptr thrown, Result<void> outcome) {
@@ -136,19 +137,26 @@ void TaskGroup::cancel() {
 }
 
 asio::awaitable<Result<void>> TaskGroup::join() {
+  // From here to the end nothing may throw: the children refer to the parent's frame.
+  const bool parent_throws = co_await asio::this_coro::throw_if_cancelled();
   co_await asio::this_coro::throw_if_cancelled(false);
+  while (!waiting_.empty() && !cancelled_) {
+    start(std::move(waiting_.front()));
+    waiting_.pop_front();
+  }
   bool stopped = false;
-  while (running_ > 0) {
-    co_await done_.wait();
-    auto state = co_await asio::this_coro::cancellation_state;
+  for (;;) {
+    const auto state = co_await asio::this_coro::cancellation_state;
     if (!stopped && state.cancelled() != asio::cancellation_type::none) {
       stopped = true;
-      if (!first_error_) {
-        first_error_ = Error{ErrorKind::cancelled, "cancelled"};
-      }
+      if (!first_error_) first_error_ = Error{ErrorKind::cancelled, "cancelled"};
       cancel();
     }
+    if (running_ == 0) break;
+    co_await done_.wait();
   }
+  co_await asio::this_coro::throw_if_cancelled(parent_throws);
+  if (cancelled_ && !first_error_) first_error_ = Error{ErrorKind::cancelled, "cancelled"};
   if (first_error_) co_return fail(*first_error_);
   co_return Result<void>{};
 }

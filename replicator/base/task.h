@@ -5,6 +5,7 @@
 #include <asio/cancellation_signal.hpp>
 #include <asio/co_spawn.hpp>
 #include <asio/steady_timer.hpp>
+#include <asio/strand.hpp>
 #include <asio/use_awaitable.hpp>
 #include <list>
 #include <memory>
@@ -74,7 +75,8 @@ class Semaphore {
 };
 
 // Runs children side by side. The first error cancels the rest; join() returns only when no child is left, so children
-// may refer to what their parent's frame holds.
+// may refer to what their parent's frame holds. They start in join(): a parent that was cancelled before it came there
+// is left without having started any, and there is no moment at which children run and nobody waits for them.
 class TaskGroup {
  public:
   explicit TaskGroup(asio::any_io_executor executor);
@@ -83,14 +85,16 @@ class TaskGroup {
   ~TaskGroup();
 
   void spawn(asio::awaitable<Result<void>> child);
-  // Call exactly once after the last spawn, on every path: a group must not go before its children.
+  // Starts the children and waits for all. A cancelled parent's children are cancelled too, and waited for.
   asio::awaitable<Result<void>> join();
   void cancel();
 
  private:
+  void start(asio::awaitable<Result<void>> child);
   void child_done(std::exception_ptr thrown, Result<void> outcome);
 
   asio::any_io_executor executor_;
+  std::list<asio::awaitable<Result<void>>> waiting_;
   std::list<asio::cancellation_signal> signals_;  // one a child; kept to the end, since Asio may still refer to it
   std::size_t running_ = 0;
   Event done_;
@@ -105,10 +109,11 @@ asio::awaitable<std::invoke_result_t<Function>> call(Function function) {
 }
 }  // namespace detail
 
-// Runs a blocking function on a pool's thread and comes back to the caller's executor with its result.
+// Runs a blocking function on a pool's thread and comes back to the caller's executor with its result. A cancellation
+// waits for the function's end: the strand keeps it off the thread that the function runs on.
 template <class Pool, class Function>
 auto offload(Pool& pool, Function function) {
-  return asio::co_spawn(pool, detail::call(std::move(function)), asio::use_awaitable);
+  return asio::co_spawn(asio::make_strand(pool), detail::call(std::move(function)), asio::use_awaitable);
 }
 
 // Awaits `work` in the caller's place and turns the exception of a cancellation into an error of kind `cancelled`.
