@@ -121,7 +121,6 @@ void Reconciler::report(const Side& side, monitoring::Time started, Clock::durat
   shared_.metrics.set_drift(side.pair, "missing", side.missing);
   shared_.metrics.set_drift(side.pair, "different", side.different);
   last_good_[{side.pair.rule, side.pair.target}] = started;
-  shared_.ledger.succeeded(shared_.ledger.add_pair(side.pair), now());
   const log::Fields fields{
       {"rule", side.pair.rule},
       {"target", side.pair.target},
@@ -143,7 +142,9 @@ asio::awaitable<void> Reconciler::wait_until_repaired(monitoring::Pair pair, Wor
     if (found.empty()) break;
     co_await changed_.wait_until(Clock::now() + look_again_every);
   }
-  if (!stopping_) shared_.ledger.reconciled(shared_.ledger.add_pair(pair), started);
+  if (stopping_) co_return;
+  shared_.ledger.reconciled(shared_.ledger.add_pair(pair), started);
+  shared_.ledger.succeeded(shared_.ledger.add_pair(pair), now());
 }
 
 asio::awaitable<Result<std::vector<std::string>>> Reconciler::repositories_of(

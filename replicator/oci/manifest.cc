@@ -129,7 +129,7 @@ Result<void> read_list(const Json& json, const char* key, const ManifestLimits& 
 }
 
 Result<std::string> settle_media_type(const Json& json, std::string_view content_type) {
-  const std::string served = without_parameters(content_type);
+  std::string served = without_parameters(content_type);
   auto inside = optional_string(json, "mediaType", "manifest");
   if (!inside) return fail(inside.error());
   if (shape_of(served)) {
