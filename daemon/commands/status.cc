@@ -44,11 +44,11 @@ void print_text(const nlohmann::json& status) {
   for (const auto& pair : status["pairs"]) {
     const std::string error =
         pair["last_error"].is_object() ? text_or(pair["last_error"]["message"], "") : "-";
-    fmt::print(
-        "{:<20} {:<16} {:<16} {:>12} {:>8} {:>10} {:>5}  {}\n", text_or(pair["rule"], "?"),
-        text_or(pair["source"], "?"), text_or(pair["target"], "?"),
-        behind_text(pair), pair["pending_images"].dump(),
-        bytes_text(pair["pending_bytes"].get<std::uint64_t>()), pair["dead_letters"].dump(), error);
+    fmt::print("{:<20} {:<16} {:<16} {:>12} {:>8} {:>10} {:>5}  {}\n", text_or(pair["rule"], "?"),
+               text_or(pair["source"], "?"), text_or(pair["target"], "?"), behind_text(pair),
+               pair["pending_images"].dump(),
+               bytes_text(pair["pending_bytes"].get<std::uint64_t>()), pair["dead_letters"].dump(),
+               error);
   }
 }
 
