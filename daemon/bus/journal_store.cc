@@ -10,6 +10,7 @@ namespace transship::bus {
 namespace {
 
 constexpr std::int64_t schema_version = 1;
+constexpr std::int64_t free_pages_max = 2048;  // then pages are given back, until so many are left:
 constexpr std::int64_t free_pages_kept = 512;
 constexpr std::int64_t pages_shrunk_at_once = 256;
 
@@ -292,11 +293,16 @@ Result<Backlog> JournalStore::backlog(ConsumerId consumer) {
 Result<bool> JournalStore::shrink() {
   const auto free_pages = database_.integer("PRAGMA freelist_count");
   if (!free_pages) return fail(free_pages.error());
-  if (*free_pages <= free_pages_kept) return false;
+  if (*free_pages <= (shrinking_ ? free_pages_kept : free_pages_max)) return false;
   auto shrunk =
       database_.execute(fmt::format("PRAGMA incremental_vacuum({})", pages_shrunk_at_once));
   if (!shrunk) return fail(shrunk.error());
-  return *free_pages - pages_shrunk_at_once > free_pages_kept;
+  shrinking_ = *free_pages - pages_shrunk_at_once > free_pages_kept;
+  if (shrinking_) return true;
+  // The file itself gets shorter only by a checkpoint.
+  auto shortened = database_.execute("PRAGMA wal_checkpoint(TRUNCATE)");
+  if (!shortened) return fail(shortened.error());
+  return false;
 }
 
 }  // namespace transship::bus

@@ -76,6 +76,7 @@ class JournalStore {
   sqlite::Database database_;
   Statements statements_;
   std::optional<Survives> synchronous_;
+  bool shrinking_ = false;
 };
 
 }  // namespace transship::bus
