@@ -2,11 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <functional>
+
 namespace transship {
 
 namespace {
 
 using registry::Registry;
+
+constexpr int tries_max = 2;  // of one blob: a second with a renewed token
 
 // Counts a blob as under way for as long as it lives.
 class InFlight {
@@ -27,12 +31,18 @@ struct Connections {
   std::optional<Semaphore::Place> target;
 };
 
-// A connection at each side, always taken in the same order, so that copies there and back do not wait for each other.
-// Where both sides are one registry, the second is asked for by the request itself.
+// A connection at each side, always taken in the same order, so that copies there and back do not
+// wait for each other. Where both sides are one registry, both requests go with one place: to wait
+// for a second while holding the first could be for ever.
 asio::awaitable<Connections> connect_both(Registry& source, Registry& target) {
   Connections both;
-  if (&source == &target) co_return both;
-  const bool source_first = source.name() < target.name();
+  if (&source == &target) {
+    both.source = co_await source.connect();
+    both.target.emplace();
+    co_return both;
+  }
+  const bool source_first = source.name() != target.name() ? source.name() < target.name()
+                                                           : std::less<>()(&source, &target);
   Registry& first = source_first ? source : target;
   Registry& second = source_first ? target : source;
   auto first_place = co_await first.connect();
@@ -42,6 +52,25 @@ asio::awaitable<Connections> connect_both(Registry& source, Registry& target) {
   co_return both;
 }
 
+// An upload that the target opened. Unless its blob arrives, the target is told that it will not.
+class Session {
+ public:
+  Session(Registry& target, Registry::UploadSession session)
+      : target_(target), session_(std::move(session)) {}
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+  ~Session() {
+    if (!used_) target_.abandon(std::move(session_));
+  }
+  [[nodiscard]] const Registry::UploadSession& get() const { return session_; }
+  void used() { used_ = true; }
+
+ private:
+  Registry& target_;
+  Registry::UploadSession session_;
+  bool used_ = false;
+};
+
 class BlobCopy {
  public:
   BlobCopy(BlobJob job, oci::Descriptor blob)
@@ -50,9 +79,13 @@ class BlobCopy {
   asio::awaitable<Result<BlobOutcome>> run(bool may_be_absent);
 
  private:
-  asio::awaitable<Result<BlobOutcome>> ask_target(std::optional<registry::Registry::UploadSession>& session);
+  using Opened = std::optional<Session>;
+  asio::awaitable<Result<BlobOutcome>> ask_target(Opened& session);
   asio::awaitable<Result<bool>> is_there();
-  asio::awaitable<Result<void>> send(registry::Registry::UploadSession session);
+  asio::awaitable<Result<void>> send_with_fresh_token(Session& session);
+  asio::awaitable<Result<Registry::Finished>> send(Session& session);
+  asio::awaitable<Result<void>> open_source(std::optional<registry::Answer>& from,
+                                            Semaphore::Place place);
   asio::awaitable<Result<void>> pump(registry::Answer& from, registry::Transport::Upload& to);
   Result<void> check(std::string_view bytes);
 
@@ -65,15 +98,16 @@ class BlobCopy {
 
 asio::awaitable<Result<BlobOutcome>> BlobCopy::run(bool may_be_absent) {
   const auto flight = co_await job_.target.begin(blob_.digest);
-  if (job_.target.locations().holds(blob_.digest, job_.target_repository)) co_return BlobOutcome::present;
+  if (job_.target.locations().holds(blob_.digest, job_.target_repository))
+    co_return BlobOutcome::present;
   const auto place = co_await job_.target.places().acquire(job_.priority);
 
-  std::optional<registry::Registry::UploadSession> session;
+  Opened session;
   auto outcome = co_await ask_target(session);
   if (!outcome) co_return fail(outcome.error());
-  if (session) {
+  if (*outcome == BlobOutcome::copied) {
     const InFlight under_way(target_);
-    auto sent = co_await send(std::move(*session));
+    auto sent = co_await send_with_fresh_token(*session);
     if (!sent && may_be_absent && sent.error().kind == ErrorKind::not_found) {
       co_return BlobOutcome::present;  // to be had at its urls, as the manifest says
     }
@@ -83,12 +117,25 @@ asio::awaitable<Result<BlobOutcome>> BlobCopy::run(bool may_be_absent) {
   co_return *outcome;
 }
 
+// A token may have expired since the session was opened: then the blob starts once more.
+asio::awaitable<Result<void>> BlobCopy::send_with_fresh_token(Session& session) {
+  for (int tries = 1; tries <= tries_max; ++tries) {
+    auto sent = co_await send(session);
+    if (!sent) co_return fail(sent.error());
+    if (*sent == Registry::Finished::stored) co_return Result<void>{};
+  }
+  co_return fail(ErrorKind::unauthorized,
+                 fmt::format("{} refuses each new token for blob {} of {}", target_.name(),
+                             blob_.digest.str(), job_.target_repository.str()));
+}
+
 // One request that mounts the blob, finds it there, or opens the upload; then `session` is set.
-asio::awaitable<Result<BlobOutcome>> BlobCopy::ask_target(
-    std::optional<registry::Registry::UploadSession>& session) {
+asio::awaitable<Result<BlobOutcome>> BlobCopy::ask_target(Opened& session) {
   Target& target = job_.target;
-  // A mount from the very repository it should go to is the question "do you have it?", which opens the upload if not.
-  oci::Repository from = target.locations().elsewhere(blob_.digest, job_.target_repository)
+  // A mount from the very repository it should go to is the question "do you have it?", which opens
+  // the upload if not.
+  oci::Repository from = target.locations()
+                             .elsewhere(blob_.digest, job_.target_repository)
                              .value_or(job_.target_repository);
   if (&job_.source == &target_) from = job_.source_repository;
   const bool from_itself = from == job_.target_repository;
@@ -99,18 +146,19 @@ asio::awaitable<Result<BlobOutcome>> BlobCopy::ask_target(
     started = co_await target_.start_blob(job_.target_repository, blob_.digest, std::nullopt);
   }
   if (!started) co_return fail(started.error());
-  if (std::holds_alternative<registry::Registry::Mounted>(*started)) {
+  if (std::holds_alternative<Registry::Mounted>(*started)) {
     target.tells_presence_by_mount = target.tells_presence_by_mount || from_itself;
     co_return from_itself ? BlobOutcome::present : BlobOutcome::mounted;
   }
+  session.emplace(target_, std::get<Registry::UploadSession>(std::move(*started)));
   if (!from_itself) target.locations().forget(blob_.digest, from);
-  const bool surely_absent = job_.target_is_fresh || (from_itself && target.tells_presence_by_mount);
+  const bool surely_absent =
+      job_.target_is_fresh || (from_itself && target.tells_presence_by_mount);
   if (!surely_absent) {
     auto there = co_await is_there();
     if (!there) co_return fail(there.error());
     if (*there) co_return BlobOutcome::present;
   }
-  session = std::get<registry::Registry::UploadSession>(std::move(*started));
   co_return BlobOutcome::copied;
 }
 
@@ -120,23 +168,21 @@ asio::awaitable<Result<bool>> BlobCopy::is_there() {
   co_return size->has_value();
 }
 
-asio::awaitable<Result<void>> BlobCopy::send(registry::Registry::UploadSession session) {
+asio::awaitable<Result<Registry::Finished>> BlobCopy::send(Session& session) {
+  hasher_ = oci::Hasher(blob_.digest.algorithm());
+  seen_ = 0;
   const bool needs_source = blob_.size > 0 && blob_.data.empty();
   std::optional<registry::Answer> from;
   Connections connections;
   if (needs_source) {
     connections = co_await connect_both(job_.source, target_);
-    auto opened = co_await job_.source.open_blob(job_.source_repository, blob_, std::move(connections.source));
+    auto opened = co_await open_source(from, std::move(*connections.source));
     if (!opened) co_return fail(opened.error());
-    if (!*opened) {
-      co_return fail(ErrorKind::not_found, fmt::format("{} lacks blob {} of {}", job_.source.name(),
-                                                       blob_.digest.str(), job_.source_repository.str()));
-    }
-    from.emplace(std::move(**opened));
   } else if (oci::Digest::of(blob_.data, blob_.digest.algorithm()) != blob_.digest) {
-    co_return fail(ErrorKind::corrupt, fmt::format("{} is not the digest of an empty blob", blob_.digest.str()));
+    co_return fail(ErrorKind::corrupt,
+                   fmt::format("{} is not the digest of an empty blob", blob_.digest.str()));
   }
-  auto upload = co_await target_.send_blob(job_.target_repository, std::move(session), blob_,
+  auto upload = co_await target_.send_blob(job_.target_repository, session.get(), blob_,
                                            std::move(connections.target));
   if (!upload) co_return fail(upload.error());
   if (from) {
@@ -146,18 +192,37 @@ asio::awaitable<Result<void>> BlobCopy::send(registry::Registry::UploadSession s
     auto written = co_await upload->exchange.write(std::make_shared<const std::string>(blob_.data));
     if (!written) co_return fail(written.error());
   }
-  co_return co_await target_.finish_blob(std::move(*upload), job_.target_repository, blob_.digest);
+  auto finished =
+      co_await target_.finish_blob(std::move(*upload), job_.target_repository, blob_.digest);
+  if (finished && *finished == Registry::Finished::stored) session.used();
+  co_return finished;
 }
 
-// The last piece goes on only once the whole is proven, so that the target can never take a wrong blob for the right one.
-asio::awaitable<Result<void>> BlobCopy::pump(registry::Answer& from, registry::Transport::Upload& to) {
+asio::awaitable<Result<void>> BlobCopy::open_source(std::optional<registry::Answer>& from,
+                                                    Semaphore::Place place) {
+  auto opened = co_await job_.source.open_blob(job_.source_repository, blob_, std::move(place));
+  if (!opened) co_return fail(opened.error());
+  if (!*opened) {
+    co_return fail(ErrorKind::not_found,
+                   fmt::format("{} lacks blob {} of {}", job_.source.name(), blob_.digest.str(),
+                               job_.source_repository.str()));
+  }
+  from.emplace(std::move(**opened));
+  co_return Result<void>{};
+}
+
+// The last piece goes on only once the whole is proven, so that the target can never take a wrong
+// blob for the right one.
+asio::awaitable<Result<void>> BlobCopy::pump(registry::Answer& from,
+                                             registry::Transport::Upload& to) {
   while (seen_ < blob_.size) {
     auto chunk = co_await from.exchange.read();
     if (!chunk) co_return fail(chunk.error().with_context("read blob " + blob_.digest.str()));
     if (!*chunk) {
-      co_return fail(ErrorKind::corrupt,
-                     fmt::format("blob {} of {} ends after {} of {} bytes at {}", blob_.digest.str(),
-                                 job_.source_repository.str(), seen_, blob_.size, job_.source.name()));
+      co_return fail(
+          ErrorKind::corrupt,
+          fmt::format("blob {} of {} ends after {} of {} bytes at {}", blob_.digest.str(),
+                      job_.source_repository.str(), seen_, blob_.size, job_.source.name()));
     }
     if (auto checked = check(**chunk); !checked) co_return fail(checked.error());
     const std::size_t bytes = (*chunk)->size();
@@ -173,11 +238,13 @@ Result<void> BlobCopy::check(std::string_view bytes) {
   seen_ += bytes.size();
   hasher_.update(bytes);
   const auto corrupt = [&](std::string_view what) {
-    return fail(ErrorKind::corrupt, fmt::format("blob {} of {} at {}: {}", blob_.digest.str(),
-                                                job_.source_repository.str(), job_.source.name(), what));
+    return fail(ErrorKind::corrupt,
+                fmt::format("blob {} of {} at {}: {}", blob_.digest.str(),
+                            job_.source_repository.str(), job_.source.name(), what));
   };
   if (seen_ > blob_.size) return corrupt("more bytes than its manifest says");
-  if (seen_ == blob_.size && hasher_.finish() != blob_.digest) return corrupt("its bytes have another digest");
+  if (seen_ == blob_.size && hasher_.finish() != blob_.digest)
+    return corrupt("its bytes have another digest");
   return {};
 }
 

@@ -10,7 +10,9 @@ namespace transship {
 namespace {
 
 using registry::Registry;
-using ManifestHead = std::optional<Registry::ManifestHead>;
+
+// Blobs, or children, of one image looked after at once; how many are on the wire is the target's to bound.
+constexpr std::size_t side_by_side_max = 64;
 
 // One image on its way: look, read, plan, act.
 class ImageCopy {
@@ -28,10 +30,11 @@ class ImageCopy {
   asio::awaitable<Result<bool>> read_root();
   asio::awaitable<Result<void>> read_rest();
   asio::awaitable<Result<void>> find_held();
-  asio::awaitable<Result<void>> find_child_at_target(oci::Digest digest);
+  asio::awaitable<Result<void>> find_some_held(std::size_t& next);
   asio::awaitable<Result<void>> find_freshness();
   asio::awaitable<Result<void>> act(const Plan& plan);
   asio::awaitable<Result<void>> carry_blobs(const Plan& plan);
+  asio::awaitable<Result<void>> carry_some(const Plan& plan, std::size_t& next);
   asio::awaitable<Result<void>> carry_blob(BlobStep step);
   asio::awaitable<Result<void>> put_manifests(const Plan& plan);
   asio::awaitable<Result<void>> put_manifest(ManifestStep step);
@@ -137,15 +140,22 @@ asio::awaitable<Result<void>> ImageCopy::read_rest() {
 // A target that has an older version of an index is likely to have some of its children; one request each tells.
 asio::awaitable<Result<void>> ImageCopy::find_held() {
   if (!target_digest_ || !root_->is_index()) co_return Result<void>{};
+  std::size_t next = 0;
   TaskGroup group(co_await asio::this_coro::executor);
-  for (const oci::Descriptor& child : root_->manifests) group.spawn(find_child_at_target(child.digest));
+  for (std::size_t i = 0; i < std::min(root_->manifests.size(), side_by_side_max); ++i) {
+    group.spawn(find_some_held(next));
+  }
   co_return co_await group.join();
 }
 
-asio::awaitable<Result<void>> ImageCopy::find_child_at_target(oci::Digest digest) {
-  auto shown = co_await target_.head_manifest(job_.target_repository, digest);
-  if (!shown) co_return fail(shown.error());
-  if (*shown) held_.insert(std::move(digest));
+// Takes one after another of what nobody has taken, as others do beside it.
+asio::awaitable<Result<void>> ImageCopy::find_some_held(std::size_t& next) {
+  while (next < root_->manifests.size()) {
+    oci::Digest digest = root_->manifests[next++].digest;
+    auto shown = co_await target_.head_manifest(job_.target_repository, digest);
+    if (!shown) co_return fail(shown.error());
+    if (*shown) held_.insert(std::move(digest));
+  }
   co_return Result<void>{};
 }
 
@@ -178,9 +188,19 @@ asio::awaitable<Result<void>> ImageCopy::act(const Plan& plan) {
 asio::awaitable<Result<void>> ImageCopy::carry_blobs(const Plan& plan) {
   result_.blobs = {};
   result_.bytes = {};
+  std::size_t next = 0;
   TaskGroup group(co_await asio::this_coro::executor);
-  for (const BlobStep& step : plan.blobs) group.spawn(carry_blob(step));
+  for (std::size_t i = 0; i < std::min(plan.blobs.size(), side_by_side_max); ++i) {
+    group.spawn(carry_some(plan, next));
+  }
   co_return co_await group.join();
+}
+
+asio::awaitable<Result<void>> ImageCopy::carry_some(const Plan& plan, std::size_t& next) {
+  while (next < plan.blobs.size()) {
+    if (auto carried = co_await carry_blob(plan.blobs[next++]); !carried) co_return carried;
+  }
+  co_return Result<void>{};
 }
 
 asio::awaitable<Result<void>> ImageCopy::carry_blob(BlobStep step) {

@@ -10,20 +10,46 @@ namespace {
 
 using Manifests = std::map<oci::Digest, std::shared_ptr<const oci::Manifest>>;
 
-asio::awaitable<Result<void>> read_child(registry::Registry& source, const oci::Repository& repository,
-                                         oci::Digest digest, Manifests& into) {
+Result<void> check_bounds(const Manifests& all, const TreeLimits& limits) {
+  std::size_t bytes = 0;
+  std::size_t blobs = 0;
+  for (const auto& [digest, manifest] : all) {
+    if (!manifest) continue;
+    bytes += manifest->bytes.size();
+    blobs += manifest->blobs.size();
+  }
+  if (all.size() > limits.manifests) {
+    return fail(ErrorKind::invalid,
+                fmt::format("the index reaches more than {} manifests", limits.manifests));
+  }
+  if (bytes > limits.bytes) {
+    return fail(ErrorKind::invalid,
+                fmt::format("its manifests have more than {} bytes", limits.bytes));
+  }
+  if (blobs > limits.blobs) {
+    return fail(ErrorKind::invalid,
+                fmt::format("its manifests name more than {} blobs", limits.blobs));
+  }
+  return {};
+}
+
+asio::awaitable<Result<void>> read_child(registry::Registry& source, oci::Repository repository,
+                                         oci::Digest digest, Manifests& into,
+                                         const TreeLimits& limits) {
   auto manifest = co_await source.get_manifest(repository, digest);
   if (!manifest) co_return fail(manifest.error());
   if (!*manifest) {
     co_return fail(ErrorKind::not_found,
-                   fmt::format("{} lacks {}@{}, which its index names", source.name(), repository.str(),
-                               digest.str()));
+                   fmt::format("{} lacks {}@{}, which its index names", source.name(),
+                               repository.str(), digest.str()));
   }
   into[digest] = std::make_shared<const oci::Manifest>(std::move(**manifest));
-  co_return Result<void>{};
+  co_return check_bounds(into,
+                         limits);  // at each, since a whole level may be more than we could hold
 }
 
-// Children before parents. Digests cannot form a cycle, and the depth was limited when they were read.
+// Children before parents. Digests cannot form a cycle, and the depth was limited when they were
+// read.
 void add_in_order(const std::shared_ptr<const oci::Manifest>& manifest, const Manifests& all,
                   std::set<oci::Digest>& added, ImageTree& tree) {
   if (!added.insert(manifest->digest).second) return;
@@ -33,20 +59,6 @@ void add_in_order(const std::shared_ptr<const oci::Manifest>& manifest, const Ma
     }
   }
   tree.manifests.push_back(manifest);
-}
-
-Result<void> check_bounds(const Manifests& all, const TreeLimits& limits) {
-  std::size_t bytes = 0;
-  for (const auto& [digest, manifest] : all) {
-    if (manifest) bytes += manifest->bytes.size();
-  }
-  if (all.size() > limits.manifests) {
-    return fail(ErrorKind::invalid, fmt::format("the index reaches more than {} manifests", limits.manifests));
-  }
-  if (bytes > limits.bytes) {
-    return fail(ErrorKind::invalid, fmt::format("its manifests have more than {} bytes", limits.bytes));
-  }
-  return {};
 }
 
 }  // namespace
@@ -66,11 +78,13 @@ asio::awaitable<Result<ImageTree>> read_tree(registry::Registry& source, oci::Re
     }
     if (wanted.empty()) break;
     if (depth >= limits.depth) {
-      co_return fail(ErrorKind::invalid, fmt::format("indexes nested deeper than {} levels", limits.depth));
+      co_return fail(ErrorKind::invalid,
+                     fmt::format("indexes nested deeper than {} levels", limits.depth));
     }
     if (auto bounds = check_bounds(all, limits); !bounds) co_return fail(bounds.error());
     TaskGroup group(co_await asio::this_coro::executor);
-    for (const oci::Digest& digest : wanted) group.spawn(read_child(source, repository, digest, all));
+    for (const oci::Digest& digest : wanted)
+      group.spawn(read_child(source, repository, digest, all, limits));
     if (auto read = co_await group.join(); !read) co_return fail(read.error());
     level.clear();
     for (const oci::Digest& digest : wanted) level.push_back(all.at(digest));

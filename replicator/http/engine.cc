@@ -78,10 +78,12 @@ void Engine::recycle(CURL* easy) {
   idle_.push_back(easy);
 }
 
-void Engine::add(Transfer& transfer) {
+bool Engine::add(Transfer& transfer) {
+  if (multi_ == nullptr) return false;
   transfers_.insert(&transfer);
   curl_multi_add_handle(multi_, transfer.easy());
   schedule_sweep();
+  return true;
 }
 
 void Engine::remove(Transfer& transfer) {
@@ -128,19 +130,20 @@ void Engine::arm(const std::shared_ptr<Watcher>& watcher, int direction) {
   bool& waiting = in ? watcher->reading : watcher->writing;
   if (watcher->dropped || waiting || (watcher->wanted & direction) == 0) return;
   waiting = true;
-  const auto wait = in ? asio::posix::stream_descriptor::wait_read
-                       : asio::posix::stream_descriptor::wait_write;
-  watcher->descriptor.async_wait(
-      wait, [self = weak_from_this(), watcher, direction, in](asio::error_code error) {
-        (in ? watcher->reading : watcher->writing) = false;
-        const auto engine = self.lock();
-        // Descriptor numbers are reused: a dropped watcher must not speak for the next socket of its number.
-        if (!engine || watcher->dropped || error == asio::error::operation_aborted) return;
-        if ((watcher->wanted & direction) != 0) {
-          engine->drive(watcher->descriptor.native_handle(), in ? CURL_CSELECT_IN : CURL_CSELECT_OUT);
-        }
-        engine->arm(watcher, direction);
-      });
+  const auto wait =
+      in ? asio::posix::stream_descriptor::wait_read : asio::posix::stream_descriptor::wait_write;
+  watcher->descriptor.async_wait(wait, [self = weak_from_this(), watcher, direction,
+                                        in](asio::error_code error) {
+    (in ? watcher->reading : watcher->writing) = false;
+    const auto engine = self.lock();
+    // Descriptor numbers are reused: a dropped watcher must not speak for the next socket of its
+    // number.
+    if (!engine || watcher->dropped || error == asio::error::operation_aborted) return;
+    if ((watcher->wanted & direction) != 0) {
+      engine->drive(watcher->descriptor.native_handle(), in ? CURL_CSELECT_IN : CURL_CSELECT_OUT);
+    }
+    engine->arm(watcher, direction);
+  });
 }
 
 void Engine::drive(curl_socket_t socket, int events) {

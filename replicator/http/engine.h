@@ -11,13 +11,15 @@
 #include <unordered_map>
 #include <vector>
 
-// Inside the HTTP client: libcurl's multi handle on the Asio loop. Nothing outside replicator/http includes this.
+// Inside the HTTP client: libcurl's multi handle on the Asio loop. Nothing outside replicator/http
+// includes this.
 namespace transship::http {
 
 class Transfer;
 
-// Owns the multi handle, its sockets' watchers and its timers. libcurl's documented rules hold here: descriptors stay libcurl's
-// own, a watcher is dropped before its socket is closed, and no handle is added or removed inside a callback.
+// Owns the multi handle, its sockets' watchers and its timers. libcurl's documented rules hold
+// here: descriptors stay libcurl's own, a watcher is dropped before its socket is closed, and no
+// handle is added or removed inside a callback.
 class Engine : public std::enable_shared_from_this<Engine> {
  public:
   Engine(asio::any_io_executor executor, std::string user_agent);
@@ -29,7 +31,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   CURL* take_easy();
   void recycle(CURL* easy);
 
-  void add(Transfer& transfer);
+  // False once shut.
+  bool add(Transfer& transfer);
   void remove(Transfer& transfer);
   void shut();  // breaks off everything; later calls do nothing
 

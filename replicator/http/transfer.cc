@@ -22,8 +22,9 @@ std::string_view trimmed(std::string_view text) {
 
 std::string lower_case(std::string_view text) {
   std::string lower(text);
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
   return lower;
 }
 
@@ -37,7 +38,7 @@ Transfer::Transfer(std::shared_ptr<Engine> engine, Request request)
       easy_(engine_->take_easy()),
       changed_(engine_->executor()) {
   set_options();
-  engine_->add(*this);
+  if (!engine_->add(*this)) break_off("the client was closed");
 }
 
 Transfer::~Transfer() {
@@ -113,7 +114,8 @@ void Transfer::set_body_options() {
   curl_easy_setopt(easy_, CURLOPT_CUSTOMREQUEST, request_.method.c_str());
 }
 
-// --- libcurl's side: nothing here may add or remove a handle -----------------------------------------------------------
+// --- libcurl's side: nothing here may add or remove a handle
+// -----------------------------------------------------------
 
 std::size_t Transfer::on_header(char* data, std::size_t, std::size_t size, void* self) {
   return static_cast<Transfer*>(self)->take_header(std::string_view(data, size));
@@ -199,7 +201,8 @@ void Transfer::moved(std::size_t bytes) {
   }
 }
 
-// --- the loop's side ----------------------------------------------------------------------------------------------------
+// --- the loop's side
+// ----------------------------------------------------------------------------------------------------
 
 void Transfer::finished(CURLcode code) {
   if (code == CURLE_OK && head_complete_) {
@@ -211,7 +214,11 @@ void Transfer::finished(CURLcode code) {
 
 void Transfer::break_off(std::string reason) {
   engine_->remove(*this);
-  end(Error{ErrorKind::transient, fmt::format("{}: {}", where(), reason), std::nullopt, {}, !head_complete_});
+  end(Error{ErrorKind::transient,
+            fmt::format("{}: {}", where(), reason),
+            std::nullopt,
+            {},
+            !head_complete_});
 }
 
 void Transfer::end(std::optional<Error> error) {
@@ -238,7 +245,8 @@ void Transfer::check_deadlines() {
     }
     return;
   }
-  // While we are the one who is waited for, or nothing has been asked of the other side yet, its clock stands still.
+  // While we are the one who is waited for, or nothing has been asked of the other side yet, its
+  // clock stands still.
   const bool ours = head_complete_ ? receive_paused_ : send_paused_ || sent_ == 0;
   if (ours) {
     window_start_ = now;
@@ -287,9 +295,13 @@ std::string Transfer::where() const {
 }
 
 Error Transfer::error_of(CURLcode code) const {
-  const std::string detail = error_text_[0] != '\0' ? std::string(&error_text_[0])
-                                                    : std::string(curl_easy_strerror(code));
-  Error error{ErrorKind::transient, fmt::format("{}: {}", where(), detail), std::nullopt, {}, !head_complete_};
+  const std::string detail =
+      error_text_[0] != '\0' ? std::string(&error_text_[0]) : std::string(curl_easy_strerror(code));
+  Error error{ErrorKind::transient,
+              fmt::format("{}: {}", where(), detail),
+              std::nullopt,
+              {},
+              !head_complete_};
   switch (code) {
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
@@ -302,11 +314,16 @@ Error Transfer::error_of(CURLcode code) const {
     case CURLE_SSL_CACERT_BADFILE:
       error.message = fmt::format("{}: {} (see tls in the configuration)", where(), detail);
       break;
-    case CURLE_OK:
-      error.message = where() + ": the answer has no status line";
+    case CURLE_OUT_OF_MEMORY:  // libcurl's word for a header line that is longer than its buffer
+      error.message = where() + ": a line of the answer's headers is too long";
       error.kind = ErrorKind::invalid;
+      error.unanswered = false;
       break;
-    default: break;
+    case CURLE_OK:
+      error.message = where() + ": the answer ends within its headers";
+      break;
+    default:
+      break;
   }
   return error;
 }

@@ -26,7 +26,11 @@ std::string part_of(CURLU* url, CURLUPart what, unsigned int flags = 0) {
 }
 
 tl::unexpected<Error> invalid(std::string_view text, std::string_view why) {
-  std::string shown(text.substr(0, text.find('?')).substr(0, 200));  // a query may hold a secret
+  // A query, and what is before an '@', may hold a secret.
+  std::string_view public_part = text.substr(0, text.find('?'));
+  if (const std::size_t at = public_part.rfind('@'); at != std::string_view::npos)
+    public_part.remove_prefix(at + 1);
+  std::string shown(public_part.substr(0, 200));
   std::replace_if(shown.begin(), shown.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
   return fail(ErrorKind::invalid, fmt::format("\"{}\" is not a usable URL: {}", shown, why));
 }
@@ -38,6 +42,12 @@ Result<Url> Url::parse(std::string_view text) {
   if (std::any_of(text.begin(), text.end(), [](char c) { return c <= ' ' || c == '\x7f'; })) {
     return invalid(text, "blanks or control characters");
   }
+  // libcurl takes one to three slashes, and guesses a scheme from a name.
+  const std::size_t scheme_end = text.find("://");
+  if (scheme_end == std::string_view::npos || text.find_first_of("/?#@") < scheme_end ||
+      text.substr(scheme_end + 3).starts_with('/')) {
+    return invalid(text, "it must be absolute, http:// or https://");
+  }
   const std::unique_ptr<CURLU, UrlCleanup> url(curl_url());
   const std::string whole(text);
   if (curl_url_set(url.get(), CURLUPART_URL, whole.c_str(), CURLU_PATH_AS_IS) != CURLUE_OK) {
@@ -48,18 +58,20 @@ Result<Url> Url::parse(std::string_view text) {
   if (parsed.scheme != "http" && parsed.scheme != "https") {
     return invalid(text, "neither http nor https");
   }
-  if (!part_of(url.get(), CURLUPART_USER).empty() || !part_of(url.get(), CURLUPART_PASSWORD).empty()) {
+  if (!part_of(url.get(), CURLUPART_USER).empty() ||
+      !part_of(url.get(), CURLUPART_PASSWORD).empty()) {
     return invalid(text, "it holds credentials");
   }
   parsed.host = part_of(url.get(), CURLUPART_HOST);
-  std::transform(parsed.host.begin(), parsed.host.end(), parsed.host.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  std::transform(parsed.host.begin(), parsed.host.end(), parsed.host.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
   const std::string port = part_of(url.get(), CURLUPART_PORT, CURLU_DEFAULT_PORT);
   std::from_chars(port.data(), port.data() + port.size(), parsed.port);
   if (parsed.host.empty() || parsed.port == 0) return invalid(text, "no host or no port");
 
   // The target as it was written: behind the authority, up to a fragment.
-  const std::size_t authority = text.find("://") + 3;
+  const std::size_t authority = scheme_end + 3;
   const std::size_t from = std::min(text.find_first_of("/?#", authority), text.size());
   parsed.target = text.substr(from, std::min(text.find('#', from), text.size()) - from);
   if (!parsed.target.starts_with('/')) parsed.target.insert(0, "/");

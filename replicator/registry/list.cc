@@ -15,25 +15,39 @@ constexpr std::size_t page_bytes_max = 8UL << 20U;
 // The target of the link with rel="next", if there is one.
 std::optional<std::string> next_link(const http::ResponseHead& head) {
   for (const auto& [name, value] : head.headers) {
-    if (name != "link" || value.find("rel=\"next\"") == std::string::npos) continue;
-    const std::size_t open = value.find('<');
-    const std::size_t close = value.find('>', open);
-    if (open != std::string::npos && close != std::string::npos) {
-      return value.substr(open + 1, close - open - 1);
+    if (name != "link") continue;
+    // One header may hold several links: <target>; rel="prev", <target>; rel=next
+    for (std::size_t open = value.find('<'); open != std::string::npos;) {
+      const std::size_t close = value.find('>', open);
+      if (close == std::string::npos) break;
+      const std::size_t following = value.find('<', close);
+      const std::string_view parameters = std::string_view(value).substr(close, following - close);
+      if (parameters.find("rel=\"next\"") != std::string_view::npos ||
+          parameters.find("rel=next") != std::string_view::npos) {
+        return value.substr(open + 1, close - open - 1);
+      }
+      open = following;
     }
   }
   return std::nullopt;
 }
 
-Result<std::size_t> add_names(const std::string& body, const char* key, std::set<std::string>& names) {
-  const auto json = nlohmann::json::parse(body, nullptr, /*allow_exceptions=*/false);
+Result<std::size_t> add_names(const std::string& body, const char* key,
+                              std::set<std::string>& names) {
+  // What lies deeper than a list of names is left out, so that a page of brackets costs no memory.
+  const auto shallow = [](int depth, nlohmann::json::parse_event_t, const nlohmann::json&) {
+    return depth <= 2;
+  };
+  const auto json = nlohmann::json::parse(body, shallow, /*allow_exceptions=*/false);
   if (!json.is_object()) return fail(ErrorKind::invalid, "the list is not a JSON object");
   const auto list = json.find(key);
-  if (list == json.end() || list->is_null()) return 0;  // docker-registry: a repository without tags
+  if (list == json.end() || list->is_null())
+    return 0;  // docker-registry: a repository without tags
   if (!list->is_array()) return fail(ErrorKind::invalid, fmt::format("\"{}\" is not a list", key));
   const std::size_t before = names.size();
   for (const auto& entry : *list) {
-    if (!entry.is_string()) return fail(ErrorKind::invalid, fmt::format("\"{}\" holds no strings", key));
+    if (!entry.is_string())
+      return fail(ErrorKind::invalid, fmt::format("\"{}\" holds no strings", key));
     names.insert(entry.get<std::string>());
   }
   return names.size() - before;
@@ -53,7 +67,8 @@ asio::awaitable<Result<std::optional<std::vector<std::string>>>> Registry::list(
     auto answer = co_await transport_.send(std::move(call));
     if (!answer) co_return fail(answer.error());
     if (answer->head.status == 404) co_return std::optional<std::vector<std::string>>();
-    if (answer->head.status != 200) co_return fail(co_await transport_.error_of(std::move(*answer), doing));
+    if (answer->head.status != 200)
+      co_return fail(co_await transport_.error_of(std::move(*answer), doing));
     const auto next = next_link(answer->head);
     auto body = co_await answer->exchange.read_all(page_bytes_max);
     const std::string context = fmt::format("{}: {}", doing, name());
@@ -61,7 +76,8 @@ asio::awaitable<Result<std::optional<std::vector<std::string>>>> Registry::list(
     auto added = add_names(*body, key, names);
     if (!added) co_return fail(added.error().with_context(context));
     if (names.size() > names_max) {
-      co_return fail(ErrorKind::invalid, fmt::format("{} lists more than {} names", context, names_max));
+      co_return fail(ErrorKind::invalid,
+                     fmt::format("{} lists more than {} names", context, names_max));
     }
     if (!next) co_return std::vector<std::string>(names.begin(), names.end());
     auto url = answer->url.resolve(*next);
@@ -74,7 +90,8 @@ asio::awaitable<Result<std::optional<std::vector<std::string>>>> Registry::list(
     }
     target = url->target;
   }
-  co_return fail(ErrorKind::invalid, fmt::format("{}: {} gives more than {} pages", doing, name(), pages_max));
+  co_return fail(ErrorKind::invalid,
+                 fmt::format("{}: {} gives more than {} pages", doing, name(), pages_max));
 }
 
 }  // namespace transship::registry

@@ -11,8 +11,12 @@ namespace {
 
 constexpr std::chrono::minutes commit_answer_within{15};
 
-Scopes pull(const oci::Repository& repository) { return {"repository:" + repository.str() + ":pull"}; }
-Scopes push(const oci::Repository& repository) { return {"repository:" + repository.str() + ":pull,push"}; }
+Scopes pull(const oci::Repository& repository) {
+  return {"repository:" + repository.str() + ":pull"};
+}
+Scopes push(const oci::Repository& repository) {
+  return {"repository:" + repository.str() + ":pull,push"};
+}
 
 std::string named(const oci::Repository& repository, const oci::Reference& reference) {
   return repository.str() + reference.suffix();
@@ -72,7 +76,8 @@ asio::awaitable<Result<std::optional<Registry::ManifestHead>>> Registry::head_ma
   if (!answer) co_return fail(answer.error());
   if (answer->head.status == 404) co_return std::optional<ManifestHead>();
   if (answer->head.status != 200 && answer->head.status != 405) {
-    co_return fail(co_await transport_.error_of(std::move(*answer), "look at " + named(repository, reference)));
+    co_return fail(co_await transport_.error_of(std::move(*answer),
+                                                "look at " + named(repository, reference)));
   }
   auto digest = told_digest(answer->head);
   const auto media_type = answer->head.header("content-type");
@@ -87,8 +92,8 @@ asio::awaitable<Result<std::optional<Registry::ManifestHead>>> Registry::head_ma
   co_return ManifestHead{(*manifest)->digest, (*manifest)->media_type};
 }
 
-asio::awaitable<Result<std::optional<oci::Manifest>>> Registry::get_manifest(oci::Repository repository,
-                                                                             oci::Reference reference) {
+asio::awaitable<Result<std::optional<oci::Manifest>>> Registry::get_manifest(
+    oci::Repository repository, oci::Reference reference) {
   const std::string doing = "read " + named(repository, reference);
   Call call;
   call.target = path(repository, "manifests/" + reference.str());
@@ -97,7 +102,8 @@ asio::awaitable<Result<std::optional<oci::Manifest>>> Registry::get_manifest(oci
   auto answer = co_await transport_.send(std::move(call));
   if (!answer) co_return fail(answer.error());
   if (answer->head.status == 404) co_return std::optional<oci::Manifest>();
-  if (answer->head.status != 200) co_return fail(co_await transport_.error_of(std::move(*answer), doing));
+  if (answer->head.status != 200)
+    co_return fail(co_await transport_.error_of(std::move(*answer), doing));
 
   const std::string content_type(answer->head.header("content-type").value_or(""));
   const auto told = told_digest(answer->head);
@@ -112,14 +118,16 @@ asio::awaitable<Result<std::optional<oci::Manifest>>> Registry::get_manifest(oci
   if (!manifest) co_return fail(manifest.error().with_context(context));
   const oci::Digest* promised = wanted != nullptr ? wanted : told ? &*told : nullptr;
   if (promised != nullptr && *promised != manifest->digest) {
-    co_return fail(ErrorKind::corrupt, fmt::format("{} served a manifest with digest {} as {}", context,
-                                                   manifest->digest.str(), promised->str()));
+    co_return fail(ErrorKind::corrupt,
+                   fmt::format("{} served a manifest with digest {} as {}", context,
+                               manifest->digest.str(), promised->str()));
   }
   co_return std::move(*manifest);
 }
 
-asio::awaitable<Result<void>> Registry::put_manifest(oci::Repository repository, oci::Reference reference,
-                                                     std::shared_ptr<const oci::Manifest> manifest) {
+asio::awaitable<Result<void>> Registry::put_manifest(
+    oci::Repository repository, oci::Reference reference,
+    std::shared_ptr<const oci::Manifest> manifest) {
   const std::string doing = "put " + named(repository, reference);
   Call call;
   call.method = "PUT";
@@ -133,29 +141,32 @@ asio::awaitable<Result<void>> Registry::put_manifest(oci::Repository repository,
   const int status = answer->head.status;
   if (status != 201 && status != 200 && status != 202 && status != 204) {
     Error error = co_await transport_.error_of(std::move(*answer), doing);
-    // Immutable tags are refused under many names (Harbor 412, Amazon ECR TAG_INVALID, others in words).
+    // Immutable tags are refused under many names (Harbor 412, Amazon ECR TAG_INVALID, others in
+    // words).
     if (reference.tag() != nullptr && status < 500 &&
         (error.code == "TAG_INVALID" || error.message.find("immutable") != std::string::npos)) {
       error.kind = ErrorKind::conflict;
     }
     co_return fail(error);
   }
+  // A registry may name the same bytes by another algorithm than the source's.
   const auto told = told_digest(answer->head);
-  if (told && *told == digest) co_return Result<void>{};
+  if (told && oci::Digest::of(manifest->bytes, told->algorithm()) == *told)
+    co_return Result<void>{};
   answer->place.release();
   // The answer does not prove that it holds this digest: ask.
   auto shown = co_await head_manifest(repository, reference);
   if (!shown) co_return fail(shown.error().with_context(doing));
   if (!*shown || (*shown)->digest != digest) {
     co_return fail(ErrorKind::transient,
-                   fmt::format("{}: {} took the manifest, but shows {} instead of {}", doing, name(),
-                               *shown ? (*shown)->digest.str() : "nothing", digest.str()));
+                   fmt::format("{}: {} took the manifest, but shows {} instead of {}", doing,
+                               name(), *shown ? (*shown)->digest.str() : "nothing", digest.str()));
   }
   co_return Result<void>{};
 }
 
-asio::awaitable<Result<std::optional<std::uint64_t>>> Registry::head_blob(oci::Repository repository,
-                                                                          oci::Digest digest) {
+asio::awaitable<Result<std::optional<std::uint64_t>>> Registry::head_blob(
+    oci::Repository repository, oci::Digest digest) {
   Call call;
   call.method = "HEAD";
   call.target = path(repository, "blobs/" + digest.str());
@@ -164,15 +175,14 @@ asio::awaitable<Result<std::optional<std::uint64_t>>> Registry::head_blob(oci::R
   if (!answer) co_return fail(answer.error());
   if (answer->head.status == 404) co_return std::optional<std::uint64_t>();
   if (answer->head.status != 200) {
-    co_return fail(co_await transport_.error_of(std::move(*answer),
-                                                "look at blob " + digest.str() + " of " + repository.str()));
+    co_return fail(co_await transport_.error_of(
+        std::move(*answer), "look at blob " + digest.str() + " of " + repository.str()));
   }
   co_return content_length(answer->head).value_or(0);
 }
 
-asio::awaitable<Result<std::optional<Answer>>> Registry::open_blob(oci::Repository repository,
-                                                                   oci::Descriptor blob,
-                                                                   std::optional<Semaphore::Place> place) {
+asio::awaitable<Result<std::optional<Answer>>> Registry::open_blob(
+    oci::Repository repository, oci::Descriptor blob, std::optional<Semaphore::Place> place) {
   const std::string doing = fmt::format("read blob {} of {}", blob.digest.str(), repository.str());
   Call call;
   call.place = std::move(place);
@@ -182,16 +192,18 @@ asio::awaitable<Result<std::optional<Answer>>> Registry::open_blob(oci::Reposito
   auto answer = co_await transport_.send(std::move(call));
   if (!answer) co_return fail(answer.error());
   if (answer->head.status == 404) co_return std::optional<Answer>();
-  if (answer->head.status != 200) co_return fail(co_await transport_.error_of(std::move(*answer), doing));
+  if (answer->head.status != 200)
+    co_return fail(co_await transport_.error_of(std::move(*answer), doing));
   if (const auto length = content_length(answer->head); length && *length != blob.size) {
-    co_return fail(ErrorKind::corrupt, fmt::format("{}: {} serves {} bytes where its manifest says {}", doing,
-                                                   name(), *length, blob.size));
+    co_return fail(ErrorKind::corrupt,
+                   fmt::format("{}: {} serves {} bytes where its manifest says {}", doing, name(),
+                               *length, blob.size));
   }
   co_return std::optional<Answer>(std::move(*answer));
 }
 
-asio::awaitable<Result<Registry::Started>> Registry::start_blob(oci::Repository repository, oci::Digest digest,
-                                                                std::optional<oci::Repository> mount_from) {
+asio::awaitable<Result<Registry::Started>> Registry::start_blob(
+    oci::Repository repository, oci::Digest digest, std::optional<oci::Repository> mount_from) {
   Call call;
   call.method = "POST";
   call.target = path(repository, "blobs/uploads/");
@@ -205,8 +217,13 @@ asio::awaitable<Result<Registry::Started>> Registry::start_blob(oci::Repository 
   if (!answer) co_return fail(answer.error());
   if (mount_from && answer->head.status == 201) co_return Mounted{};
   if (answer->head.status != 202) {
-    co_return fail(co_await transport_.error_of(std::move(*answer),
-                                                "start an upload to " + repository.str()));
+    Error error =
+        co_await transport_.error_of(std::move(*answer), "start an upload to " + repository.str());
+    if (error.kind == ErrorKind::not_found) {
+      error.message +=
+          " (the repository does not exist there, and this registry wants it to be made first)";
+    }
+    co_return fail(error);
   }
   const auto location = answer->head.header("location");
   if (!location) {
@@ -218,13 +235,12 @@ asio::awaitable<Result<Registry::Started>> Registry::start_blob(oci::Repository 
     co_return fail(url.error().with_context(
         fmt::format("start an upload to {}: the Location of {}", repository.str(), name())));
   }
-  co_return UploadSession{std::move(*url)};
+  co_return UploadSession{std::move(*url), std::move(answer->authorization)};
 }
 
-asio::awaitable<Result<Transport::Upload>> Registry::send_blob(oci::Repository repository,
-                                                               UploadSession session,
-                                                               oci::Descriptor blob,
-                                                               std::optional<Semaphore::Place> place) {
+asio::awaitable<Result<Transport::Upload>> Registry::send_blob(
+    oci::Repository repository, UploadSession session, oci::Descriptor blob,
+    std::optional<Semaphore::Place> place) {
   Call call;
   call.place = std::move(place);
   call.method = "PUT";
@@ -239,14 +255,19 @@ asio::awaitable<Result<Transport::Upload>> Registry::send_blob(oci::Repository r
   co_return co_await transport_.start_upload(std::move(call));
 }
 
-asio::awaitable<Result<void>> Registry::finish_blob(Transport::Upload upload, oci::Repository repository,
-                                                    oci::Digest digest) {
+asio::awaitable<Result<Registry::Finished>> Registry::finish_blob(Transport::Upload upload,
+                                                                  oci::Repository repository,
+                                                                  oci::Digest digest) {
   auto answer = co_await transport_.settle(std::move(upload));
   if (!answer) co_return fail(answer.error());
   const int status = answer->head.status;
-  if (status == 201 || status == 200 || status == 204) co_return Result<void>{};
-  co_return fail(co_await transport_.error_of(
-      std::move(*answer), fmt::format("upload blob {} to {}", digest.str(), repository.str())));
+  if (status == 201 || status == 200 || status == 204) co_return Finished::stored;
+  if (answer->token_renewed) co_return Finished::token_renewed;
+  Error error = co_await transport_.error_of(
+      std::move(*answer), fmt::format("upload blob {} to {}", digest.str(), repository.str()));
+  // The session is gone, which says nothing about the blob: a new one may do better.
+  if (error.kind == ErrorKind::not_found) error.kind = ErrorKind::transient;
+  co_return fail(error);
 }
 
 asio::awaitable<Result<std::optional<std::vector<std::string>>>> Registry::list_tags(
@@ -276,8 +297,9 @@ asio::awaitable<Result<std::vector<std::string>>> Registry::list_repositories() 
     co_return fail(error);
   }
   if (!*names) {
-    co_return fail(ErrorKind::unsupported,
-                   fmt::format("{} has no catalogue: name its repositories in full, without * or ?", name()));
+    co_return fail(
+        ErrorKind::unsupported,
+        fmt::format("{} has no catalogue: name its repositories in full, without * or ?", name()));
   }
   co_return std::move(**names);
 }

@@ -12,19 +12,20 @@
 
 namespace transship::registry {
 
-// What can be asked of one registry (OCI distribution-spec 1.1). An absent thing is a value, not an error; every other
-// refusal is an error that names the registry and what was asked.
+// What can be asked of one registry (OCI distribution-spec 1.1). An absent thing is a value, not an
+// error; every other refusal is an error that names the registry and what was asked.
 class Registry {
  public:
-  Registry(http::Client& client, TransportOptions options, std::unique_ptr<CredentialSource> credentials,
-           Observer& observer);
+  Registry(http::Client& client, TransportOptions options,
+           std::unique_ptr<CredentialSource> credentials, Observer& observer);
 
   [[nodiscard]] const std::string& name() const { return transport_.options().name; }
   // host[:port], as results name it.
   [[nodiscard]] std::string host() const { return transport_.options().url.authority(); }
   [[nodiscard]] Observer& observer() const { return transport_.observer(); }
-  // One of the connections that may be under way here at once. Whoever needs two registries at the same time takes both
-  // places first, always in the same order of registries, so that no two copies wait for one another.
+  // One of the connections that may be under way here at once. Whoever needs two registries at the
+  // same time takes both places first, always in the same order of registries, so that no two
+  // copies wait for one another.
   asio::awaitable<Semaphore::Place> connect() { return transport_.connect(); }
 
   // Any HTTP answer means that it is there.
@@ -43,46 +44,63 @@ class Registry {
   // Its digest is proven; when it was asked for by digest, it has that digest (else corrupt).
   asio::awaitable<Result<std::optional<oci::Manifest>>> get_manifest(oci::Repository repository,
                                                                      oci::Reference reference);
-  // Returns once the registry has answered that it holds this digest under this reference. Errors: conflict (an immutable
-  // tag), not_found or invalid with code MANIFEST_BLOB_UNKNOWN (something it refers to is missing).
+  // Returns once the registry has answered that it holds this digest under this reference. Errors:
+  // conflict (an immutable tag), not_found or invalid with code MANIFEST_BLOB_UNKNOWN (something it
+  // refers to is missing).
   asio::awaitable<Result<void>> put_manifest(oci::Repository repository, oci::Reference reference,
                                              std::shared_ptr<const oci::Manifest> manifest);
 
   // --- blobs ("Pulling blobs", "Pushing Blobs", "Mounting a blob from another repository") ---
-  asio::awaitable<Result<std::optional<std::uint64_t>>> head_blob(oci::Repository repository, oci::Digest digest);
-  // The content as it comes; its length, where the registry tells, is the descriptor's (else corrupt). The digest is the
-  // reader's to prove. nullopt: not there.
-  asio::awaitable<Result<std::optional<Answer>>> open_blob(oci::Repository repository, oci::Descriptor blob,
+  asio::awaitable<Result<std::optional<std::uint64_t>>> head_blob(oci::Repository repository,
+                                                                  oci::Digest digest);
+  // The content as it comes; its length, where the registry tells, is the descriptor's (else
+  // corrupt). The digest is the reader's to prove. nullopt: not there.
+  asio::awaitable<Result<std::optional<Answer>>> open_blob(oci::Repository repository,
+                                                           oci::Descriptor blob,
                                                            std::optional<Semaphore::Place> place);
 
   struct Mounted {};
   struct UploadSession {
     http::Url location;
+    Secret authorization;  // what it was opened with
   };
   using Started = std::variant<Mounted, UploadSession>;
-  // Opens an upload, or mounts the blob from `mount_from` where the registry can: then there is nothing to send.
+  // Opens an upload, or mounts the blob from `mount_from` where the registry can: then there is
+  // nothing to send. Errors: not_found (a registry that wants its repositories to be made first).
   asio::awaitable<Result<Started>> start_blob(oci::Repository repository, oci::Digest digest,
                                               std::optional<oci::Repository> mount_from);
   // Sends the whole blob in one request: write `size` bytes to the upload, then finish_blob().
-  asio::awaitable<Result<Transport::Upload>> send_blob(oci::Repository repository, UploadSession session,
-                                                       oci::Descriptor blob,
+  asio::awaitable<Result<Transport::Upload>> send_blob(oci::Repository repository,
+                                                       UploadSession session, oci::Descriptor blob,
                                                        std::optional<Semaphore::Place> place);
-  asio::awaitable<Result<void>> finish_blob(Transport::Upload upload, oci::Repository repository,
-                                            oci::Digest digest);
+  enum class Finished {
+    stored,
+    token_renewed,  // the token had expired, and there is a new one now: the blob is to be sent
+                    // again
+  };
+  asio::awaitable<Result<Finished>> finish_blob(Transport::Upload upload,
+                                                oci::Repository repository, oci::Digest digest);
+  // Tells the registry, without waiting, that a session will not be used any more.
+  void abandon(UploadSession session) {
+    transport_.part_with(std::move(session.location), session.authorization);
+  }
 
   // --- lists ("Listing Tags"; the catalogue is the old Docker registry API's) ---
   static constexpr std::size_t pages_max = 10'000;
   static constexpr std::size_t names_max = 1'000'000;
   // nullopt: the repository does not exist (or has no tag and never had).
-  asio::awaitable<Result<std::optional<std::vector<std::string>>>> list_tags(oci::Repository repository);
+  asio::awaitable<Result<std::optional<std::vector<std::string>>>> list_tags(
+      oci::Repository repository);
   // Whether the repository is known there at all, by the cheapest list.
   asio::awaitable<Result<bool>> has_repository(oci::Repository repository);
   // Errors: unsupported (it has no catalogue, or not for us).
   asio::awaitable<Result<std::vector<std::string>>> list_repositories();
 
  private:
-  asio::awaitable<Result<std::optional<std::vector<std::string>>>> list(std::string target, Scopes scopes,
-                                                                        const char* key, std::string doing);
+  asio::awaitable<Result<std::optional<std::vector<std::string>>>> list(std::string target,
+                                                                        Scopes scopes,
+                                                                        const char* key,
+                                                                        std::string doing);
   [[nodiscard]] std::string path(const oci::Repository& repository, std::string_view rest) const;
 
   Transport transport_;

@@ -15,6 +15,8 @@ constexpr int token_renewals_max = 2;
 constexpr int waits_max = 3;  // Retry-After obeyed within one call
 constexpr std::size_t error_body_bytes_max = 64UL << 10U;
 constexpr std::chrono::seconds short_answer_within{120};
+constexpr std::chrono::seconds parting_within{10};
+constexpr std::chrono::milliseconds shortest_wait{100};  // of a Retry-After
 
 bool is_redirect(int status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
@@ -54,6 +56,11 @@ RegistryMessage read_error_body(const std::string& body) {
   return found;
 }
 
+Secret authorization_of(const http::Request& request) {
+  const bool has = !request.headers.empty() && request.headers.back().first == "Authorization";
+  return has ? Secret(request.headers.back().second) : Secret();
+}
+
 }  // namespace
 
 ErrorKind kind_of_status(int status, std::string_view code, bool has_retry_after) {
@@ -64,8 +71,12 @@ ErrorKind kind_of_status(int status, std::string_view code, bool has_retry_after
   if (status == 409 || status == 412) return ErrorKind::conflict;
   if (status == 405 || status == 501) return ErrorKind::unsupported;
   if (status == 408 || status == 425 || status >= 500) return ErrorKind::transient;
-  // The bytes were proven before they were sent: docker-registry says this of two uploads that met.
-  if (code == "DIGEST_INVALID" || code == "BLOB_UPLOAD_INVALID") return ErrorKind::transient;
+  // The bytes were proven before they were sent, and a manifest's blobs were seen there:
+  // docker-registry says this of two uploads that met.
+  if (code == "DIGEST_INVALID" || code == "BLOB_UPLOAD_INVALID" ||
+      code == "MANIFEST_BLOB_UNKNOWN") {
+    return ErrorKind::transient;
+  }
   return ErrorKind::invalid;
 }
 
@@ -79,7 +90,15 @@ Transport::Transport(http::Client& client, TransportOptions options,
 
 bool Transport::is_own(const http::Url& url) const { return url.origin() == options_.url.origin(); }
 
-asio::awaitable<Result<http::Request>> Transport::request_for(const Call& call, const http::Url& url) {
+// A client certificate is a credential too: it goes to the registry alone. A private authority is
+// only trust.
+std::shared_ptr<const http::Tls> Transport::tls_for(const http::Url& url) const {
+  if (is_own(url) || !options_.tls || options_.tls->cert_file.empty()) return options_.tls;
+  return std::make_shared<http::Tls>(http::Tls{options_.tls->ca_file, {}, {}});
+}
+
+asio::awaitable<Result<http::Request>> Transport::request_for(const Call& call,
+                                                              const http::Url& url) {
   http::Request request;
   request.method = call.method;
   request.url = url;
@@ -89,27 +108,19 @@ asio::awaitable<Result<http::Request>> Transport::request_for(const Call& call, 
   request.timeouts = options_.timeouts;
   if (call.short_answer) request.timeouts.total = short_answer_within;
   if (call.answer_within) request.timeouts.answer = *call.answer_within;
-  // A client certificate is a credential too: it goes to the registry alone. A private authority is only trust.
-  request.tls = options_.tls;
-  if (!is_own(url)) {
-    if (options_.tls && !options_.tls->cert_file.empty()) {
-      request.tls = std::make_shared<http::Tls>(http::Tls{options_.tls->ca_file, {}, {}});
-    }
-    co_return request;
-  }
+  request.tls = tls_for(url);
+  if (!is_own(url)) co_return request;
   auto authorization = co_await authorizer_.authorization(call.scopes);
   if (!authorization) co_return fail(authorization.error());
   if (!authorization->empty()) request.headers.emplace_back("Authorization", *authorization);
   co_return request;
 }
 
-asio::awaitable<Result<Transport::Sent>> Transport::send_once(const Call& call, const http::Url& url) {
+asio::awaitable<Result<Transport::Sent>> Transport::send_once(const Call& call,
+                                                              const http::Url& url) {
   auto request = co_await request_for(call, url);
   if (!request) co_return fail(request.error());
-  std::string authorization;
-  if (!request->headers.empty() && request->headers.back().first == "Authorization") {
-    authorization = request->headers.back().second;
-  }
+  Secret authorization = authorization_of(*request);
   const auto started = std::chrono::steady_clock::now();
   auto exchange = client_.start(std::move(*request));
   auto head = co_await exchange.head();
@@ -119,7 +130,8 @@ asio::awaitable<Result<Transport::Sent>> Transport::send_once(const Call& call, 
   co_return Sent{std::move(*head), std::move(exchange), std::move(authorization)};
 }
 
-Result<http::Url> Transport::redirected(const http::Url& from, const http::ResponseHead& head) const {
+Result<http::Url> Transport::redirected(const http::Url& from,
+                                        const http::ResponseHead& head) const {
   const auto location = head.header("location");
   auto next = location ? from.resolve(*location)
                        : fail(ErrorKind::invalid, "a redirect without a Location");
@@ -131,12 +143,14 @@ Result<http::Url> Transport::redirected(const http::Url& from, const http::Respo
   return next;
 }
 
-asio::awaitable<Result<bool>> Transport::renew(const Call& call, const Sent& refused) {
+asio::awaitable<Result<bool>> Transport::renew(Scopes scopes, const http::ResponseHead& refusal,
+                                               const Secret& refused) {
   std::vector<std::string> challenges;
-  for (const auto& [name, value] : refused.head.headers) {
+  for (const auto& [name, value] : refusal.headers) {
     if (name == "www-authenticate") challenges.push_back(value);
   }
-  auto again = co_await authorizer_.challenged(call.scopes, refused.authorization, std::move(challenges));
+  auto again =
+      co_await authorizer_.challenged(std::move(scopes), refused.reveal(), std::move(challenges));
   if (again && *again) observer_.request_retried(options_.name, "token");
   co_return again;
 }
@@ -148,7 +162,8 @@ asio::awaitable<Result<Answer>> Transport::send(Call call) {
   } else {
     url.target = call.target;
   }
-  auto place = call.place ? std::move(*call.place) : co_await connections_.acquire();
+  const bool lent = call.place.has_value();
+  auto place = lent ? std::move(*call.place) : co_await connections_.acquire();
   int redirects = 0;
   int renewals = 0;
   int waits = 0;
@@ -156,16 +171,13 @@ asio::awaitable<Result<Answer>> Transport::send(Call call) {
     auto sent = co_await send_once(call, url);
     if (!sent) co_return fail(sent.error());
     const int status = sent->head.status;
+    std::optional<std::chrono::milliseconds> wait;
     if (status == 401 && is_own(url) && renewals < token_renewals_max) {
       ++renewals;
-      auto again = co_await renew(call, *sent);
+      auto again = co_await renew(call.scopes, sent->head, sent->authorization);
       if (!again) co_return fail(again.error());
-      if (*again) {
-        static_cast<void>(co_await sent->exchange.read_all(error_body_bytes_max));  // keeps the connection
-        continue;
-      }
-    }
-    if (is_redirect(status) && (call.method == "GET" || call.method == "HEAD")) {
+      if (*again) wait = std::chrono::milliseconds(0);
+    } else if (is_redirect(status) && (call.method == "GET" || call.method == "HEAD")) {
       auto next = redirected(url, sent->head);
       if (!next) co_return fail(next.error());
       if (++redirects > redirects_max) {
@@ -173,17 +185,28 @@ asio::awaitable<Result<Answer>> Transport::send(Call call) {
                        fmt::format("{}: more than {} redirects", options_.name, redirects_max));
       }
       url = std::move(*next);
-      continue;
+      wait = std::chrono::milliseconds(0);
+    } else if ((status == 429 || status == 503) && waits < waits_max) {
+      wait = retry_after_of(sent->head);
+      if (wait && *wait > options_.longest_wait) wait.reset();
+      if (wait) {
+        ++waits;
+        observer_.request_retried(options_.name, "throttled");
+        wait = std::max(*wait, shortest_wait);
+      }
     }
-    const auto wait = retry_after_of(sent->head);
-    if ((status == 429 || status == 503) && wait && *wait <= options_.longest_wait && waits < waits_max) {
-      ++waits;
-      observer_.request_retried(options_.name, "throttled");
-      static_cast<void>(co_await sent->exchange.read_all(error_body_bytes_max));
-      co_await sleep_for(std::max(*wait, std::chrono::milliseconds(100)));
-      continue;
+    if (!wait) {
+      co_return Answer{std::move(sent->head), std::move(sent->exchange), std::move(url),
+                       std::move(place), std::move(sent->authorization)};
     }
-    co_return Answer{std::move(sent->head), std::move(sent->exchange), std::move(url), std::move(place)};
+    static_cast<void>(
+        co_await sent->exchange.read_all(error_body_bytes_max));  // keeps the connection
+    if (wait->count() == 0) continue;
+    // Others may ask meanwhile. A place that the caller took in an order of its own cannot be taken
+    // again out of it.
+    if (!lent) place.release();
+    co_await sleep_for(*wait);
+    if (!lent) place = co_await connections_.acquire();
   }
 }
 
@@ -191,9 +214,16 @@ asio::awaitable<Result<Transport::Upload>> Transport::start_upload(Call call) {
   const http::Url url = *call.url;
   auto request = co_await request_for(call, url);
   if (!request) co_return fail(request.error());
+  Secret authorization = authorization_of(*request);
   auto place = call.place ? std::move(*call.place) : co_await connections_.acquire();
   const auto started = std::chrono::steady_clock::now();
-  co_return Upload{client_.start(std::move(*request)), std::move(place), call.method, url, started};
+  co_return Upload{client_.start(std::move(*request)),
+                   std::move(place),
+                   call.method,
+                   url,
+                   started,
+                   std::move(call.scopes),
+                   std::move(authorization)};
 }
 
 asio::awaitable<Result<Answer>> Transport::settle(Upload upload) {
@@ -201,8 +231,26 @@ asio::awaitable<Result<Answer>> Transport::settle(Upload upload) {
   observer_.request_done(options_.name, upload.method, head ? head->status : 0,
                          std::chrono::steady_clock::now() - upload.started);
   if (!head) co_return fail(head.error());
-  co_return Answer{std::move(*head), std::move(upload.exchange), std::move(upload.url),
-                   std::move(upload.place)};
+  bool token_renewed = false;
+  if (head->status == 401 && is_own(upload.url)) {
+    auto again = co_await renew(std::move(upload.scopes), *head, upload.authorization);
+    if (!again) co_return fail(again.error());
+    token_renewed = *again;
+  }
+  co_return Answer{std::move(*head),        std::move(upload.exchange),      std::move(upload.url),
+                   std::move(upload.place), std::move(upload.authorization), token_renewed};
+}
+
+void Transport::part_with(http::Url upload, const Secret& authorization) {
+  if (!is_own(upload)) return;
+  http::Request request;
+  request.method = "DELETE";
+  request.url = std::move(upload);
+  request.tls = options_.tls;
+  request.timeouts.total = parting_within;
+  if (!authorization.empty()) request.headers.emplace_back("Authorization", authorization.reveal());
+  if (partings_.size() >= partings_max) partings_.pop_front();
+  partings_.push_back(client_.start(std::move(request)));
 }
 
 asio::awaitable<Error> Transport::error_of(Answer answer, std::string doing) {

@@ -1,12 +1,14 @@
 #pragma once
 
 #include <asio/awaitable.hpp>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "replicator/base/observer.h"
+#include "replicator/base/secret.h"
 #include "replicator/base/task.h"
 #include "replicator/http/client.h"
 #include "replicator/registry/auth/authorizer.h"
@@ -30,28 +32,34 @@ struct Call {
   Scopes scopes;
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
-  std::optional<std::uint64_t> upload_bytes;  // streamed by the caller; such a call is not sent again
-  bool short_answer = true;                   // the whole call is over within the limit for small answers
+  std::optional<std::uint64_t>
+      upload_bytes;          // streamed by the caller; such a call is not sent again
+  bool short_answer = true;  // the whole call is over within the limit for small answers
   std::optional<std::chrono::milliseconds> answer_within;
   std::optional<Semaphore::Place> place;  // a connection that the caller holds already
 };
 
-// An answer whose body has still to be read. It holds one of the registry's connections until it goes.
+// An answer whose body has still to be read. It holds one of the registry's connections until it
+// goes.
 struct Answer {
   http::ResponseHead head;
   http::Exchange exchange;
   http::Url url;  // where it came from, after redirects
   Semaphore::Place place;
+  Secret authorization;        // what it was asked with
+  bool token_renewed = false;  // a streamed upload's 401 that is worth another try
 };
 
-// Sends calls to one registry: authorises them, follows redirects without handing credentials on, keeps to the number of
-// connections, waits as a Retry-After asks, and counts. Of what failed, nothing else is sent again.
+// Sends calls to one registry: authorises them, follows redirects without handing credentials on,
+// keeps to the number of connections, waits as a Retry-After asks, and counts. Of what failed,
+// nothing else is sent again.
 class Transport {
  public:
-  Transport(http::Client& client, TransportOptions options, std::unique_ptr<CredentialSource> credentials,
-            Observer& observer);
+  Transport(http::Client& client, TransportOptions options,
+            std::unique_ptr<CredentialSource> credentials, Observer& observer);
 
-  // One of the registry's connections. Whoever needs two registries at once takes them in one order.
+  // One of the registry's connections. Whoever needs two registries at once takes them in one
+  // order.
   asio::awaitable<Semaphore::Place> connect() { return connections_.acquire(); }
 
   // Any status that is not 401, a redirect or a short Retry-After is an answer.
@@ -64,9 +72,16 @@ class Transport {
     std::string method;
     http::Url url;
     std::chrono::steady_clock::time_point started;
+    Scopes scopes;
+    Secret authorization;
   };
   asio::awaitable<Result<Upload>> start_upload(Call call);
   asio::awaitable<Result<Answer>> settle(Upload upload);
+
+  // Sends one DELETE that nobody waits for; best effort, at most partings_max under way. Another
+  // host is not asked.
+  void part_with(http::Url upload, const Secret& authorization);
+  static constexpr std::size_t partings_max = 8;
 
   // The error that an answer stands for, its body read. `doing` names the operation for people.
   asio::awaitable<Error> error_of(Answer answer, std::string doing);
@@ -79,11 +94,14 @@ class Transport {
   struct Sent {
     http::ResponseHead head;
     http::Exchange exchange;
-    std::string authorization;  // what it was sent with
+    Secret authorization;  // what it was sent with
   };
   asio::awaitable<Result<Sent>> send_once(const Call& call, const http::Url& url);
-  asio::awaitable<Result<bool>> renew(const Call& call, const Sent& refused);
-  [[nodiscard]] Result<http::Url> redirected(const http::Url& from, const http::ResponseHead& head) const;
+  asio::awaitable<Result<bool>> renew(Scopes scopes, const http::ResponseHead& refusal,
+                                      const Secret& refused);
+  [[nodiscard]] std::shared_ptr<const http::Tls> tls_for(const http::Url& url) const;
+  [[nodiscard]] Result<http::Url> redirected(const http::Url& from,
+                                             const http::ResponseHead& head) const;
   [[nodiscard]] bool is_own(const http::Url& url) const;
 
   http::Client& client_;
@@ -91,6 +109,7 @@ class Transport {
   Authorizer authorizer_;
   Observer& observer_;
   Semaphore connections_;
+  std::deque<http::Exchange> partings_;
 };
 
 // Pure: which kind of error a status, with the registry's own code, is.

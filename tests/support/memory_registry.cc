@@ -33,7 +33,8 @@ std::optional<Place> place_of(const std::string& path) {
     const std::size_t at = path.rfind(kind);
     if (at == std::string::npos || at < 4) continue;
     const std::size_t length = std::char_traits<char>::length(kind);
-    return Place{path.substr(4, at - 4), std::string(kind).substr(1, length - 2), path.substr(at + length)};
+    return Place{path.substr(4, at - 4), std::string(kind).substr(1, length - 2),
+                 path.substr(at + length)};
   }
   return std::nullopt;
 }
@@ -41,9 +42,11 @@ std::optional<Place> place_of(const std::string& path) {
 }  // namespace
 
 MemoryRegistry::MemoryRegistry(Traits traits)
-    : traits_(std::move(traits)), host_([this](const HostRequest& request) { return handle(request); }) {}
+    : traits_(std::move(traits)),
+      host_([this](const HostRequest& request) { return handle(request); }) {}
 
-// --- what tests do and ask ----------------------------------------------------------------------------------------------
+// --- what tests do and ask
+// ----------------------------------------------------------------------------------------------
 
 void MemoryRegistry::hold_all(Repository& repository, const TestImage& image) {
   for (const TestImage& child : image.children) hold_all(repository, child);
@@ -54,11 +57,20 @@ void MemoryRegistry::hold_all(Repository& repository, const TestImage& image) {
   repository.manifests[image.digest()] = {image.manifest, image.media_type};
 }
 
-std::string MemoryRegistry::hold(const std::string& repository, const std::string& tag, const TestImage& image) {
+std::string MemoryRegistry::hold(const std::string& repository, const std::string& tag,
+                                 const TestImage& image) {
   const std::lock_guard lock(mutex_);
   hold_all(repositories_[repository], image);
   if (!tag.empty()) repositories_[repository].tags[tag] = image.digest();
   return image.digest();
+}
+
+void MemoryRegistry::hold_by_digest(const std::string& repository, const std::string& digest,
+                                    const TestImage& image) {
+  const std::lock_guard lock(mutex_);
+  hold_all(repositories_[repository], image);
+  repositories_[repository].manifests.erase(image.digest());
+  repositories_[repository].manifests[digest] = {image.manifest, image.media_type};
 }
 
 void MemoryRegistry::drop_blob(const std::string& repository, const std::string& digest) {
@@ -82,13 +94,34 @@ std::string MemoryRegistry::digest_of(const std::string& repository, const std::
   return found == repositories_.end() ? std::string() : value_of(found->second.tags, tag);
 }
 
-std::string MemoryRegistry::media_type_of(const std::string& repository, const std::string& reference) const {
+std::string MemoryRegistry::media_type_of(const std::string& repository,
+                                          const std::string& reference) const {
   const std::lock_guard lock(mutex_);
+  const Stored* manifest = find(repository, reference);
+  return manifest == nullptr ? std::string() : manifest->media_type;
+}
+
+std::string MemoryRegistry::manifest_of(const std::string& repository,
+                                        const std::string& reference) const {
+  const std::lock_guard lock(mutex_);
+  const Stored* manifest = find(repository, reference);
+  return manifest == nullptr ? std::string() : manifest->bytes;
+}
+
+const MemoryRegistry::Stored* MemoryRegistry::find(const std::string& repository,
+                                                   const std::string& reference) const {
   const auto found = repositories_.find(repository);
-  if (found == repositories_.end()) return {};
+  if (found == repositories_.end()) return nullptr;
   const std::string tagged = value_of(found->second.tags, reference);
   const auto manifest = found->second.manifests.find(tagged.empty() ? reference : tagged);
-  return manifest == found->second.manifests.end() ? std::string() : manifest->second.media_type;
+  return manifest == found->second.manifests.end() ? nullptr : &manifest->second;
+}
+
+std::size_t MemoryRegistry::open_uploads() const {
+  const std::lock_guard lock(mutex_);
+  std::size_t open = 0;
+  for (const auto& [name, repository] : repositories_) open += repository.uploads.size();
+  return open;
 }
 
 bool MemoryRegistry::has_blob(const std::string& repository, const std::string& digest) const {
@@ -119,9 +152,10 @@ void MemoryRegistry::forget_seen() {
 
 std::size_t MemoryRegistry::count(const std::string& method, const std::string& part) const {
   const std::lock_guard lock(mutex_);
-  return static_cast<std::size_t>(std::count_if(seen_.begin(), seen_.end(), [&](const Seen& request) {
-    return request.method == method && request.path.find(part) != std::string::npos;
-  }));
+  return static_cast<std::size_t>(
+      std::count_if(seen_.begin(), seen_.end(), [&](const Seen& request) {
+        return request.method == method && request.path.find(part) != std::string::npos;
+      }));
 }
 
 std::size_t MemoryRegistry::most_sends_of_one_blob() const {
@@ -131,7 +165,8 @@ std::size_t MemoryRegistry::most_sends_of_one_blob() const {
   return most;
 }
 
-// --- the protocol -------------------------------------------------------------------------------------------------------
+// --- the protocol
+// -------------------------------------------------------------------------------------------------------
 
 HostReply MemoryRegistry::handle(const HostRequest& request) {
   Fault fault;
@@ -146,7 +181,8 @@ HostReply MemoryRegistry::handle(const HostRequest& request) {
   const std::lock_guard lock(mutex_);
   reply = instead ? std::move(*instead) : route(request);
   if (!instead && distortion) distortion(request, reply);
-  seen_.push_back({request.method, request.path, request.query, request.headers, request.body.size(), reply.status});
+  seen_.push_back({request.method, request.path, request.query, request.headers,
+                   request.body.size(), reply.status});
   return reply;
 }
 
@@ -162,6 +198,11 @@ HostReply MemoryRegistry::route(const HostRequest& request) {
   if (place->kind == "blobs") return blobs(request, place->name, place->rest);
   if (request.method == "POST" && place->rest.empty()) return start_upload(request, place->name);
   if (request.method == "PUT") return finish_upload(request, place->name, place->rest);
+  if (request.method == "DELETE") {
+    return repositories_[place->name].uploads.erase(place->rest) > 0
+               ? HostReply{204, {}, {}}
+               : refusal(404, "BLOB_UPLOAD_UNKNOWN");
+  }
   return refusal(405, "UNSUPPORTED");
 }
 
@@ -171,10 +212,12 @@ std::optional<HostReply> MemoryRegistry::refuse_unauthorized(const HostRequest& 
     if (given == "Bearer good") return std::nullopt;
     const std::string realm = traits_.token_realm.empty() ? url() + "/token" : traits_.token_realm;
     HostReply reply = refusal(401, "UNAUTHORIZED");
-    reply.headers.emplace_back("WWW-Authenticate", fmt::format(R"(Bearer realm="{}",service="memory")", realm));
+    reply.headers.emplace_back("WWW-Authenticate",
+                               fmt::format(R"(Bearer realm="{}",service="memory")", realm));
     return reply;
   }
-  if (traits_.basic_auth.empty() || given == "Basic " + base64_encoded(traits_.basic_auth)) return std::nullopt;
+  if (traits_.basic_auth.empty() || given == "Basic " + base64_encoded(traits_.basic_auth))
+    return std::nullopt;
   HostReply reply = refusal(401, "UNAUTHORIZED");
   reply.headers.emplace_back("WWW-Authenticate", R"(Basic realm="memory")");
   return reply;
@@ -199,7 +242,8 @@ HostReply MemoryRegistry::manifests(const HostRequest& request, const std::strin
   const auto found = repository->second.manifests.find(tagged.empty() ? reference : tagged);
   if (found == repository->second.manifests.end()) return refusal(404, "MANIFEST_UNKNOWN");
   if (request.header("accept").find(found->second.media_type) == std::string::npos) {
-    return refusal(406, "MANIFEST_INVALID", "the Accept header does not name " + found->second.media_type);
+    return refusal(406, "MANIFEST_INVALID",
+                   "the Accept header does not name " + found->second.media_type);
   }
   HostReply reply{200, {{"Content-Type", found->second.media_type}}, found->second.bytes};
   if (traits_.tells_digest) reply.headers.emplace_back("Docker-Content-Digest", found->first);
@@ -209,8 +253,9 @@ HostReply MemoryRegistry::manifests(const HostRequest& request, const std::strin
 HostReply MemoryRegistry::put_manifest(const HostRequest& request, const std::string& name,
                                        const std::string& reference) {
   const auto parsed_reference = oci::Reference::parse(reference);
-  const auto algorithm = parsed_reference->digest() != nullptr ? parsed_reference->digest()->algorithm()
-                                                               : oci::Algorithm::sha256;
+  const auto algorithm = parsed_reference->digest() != nullptr
+                             ? parsed_reference->digest()->algorithm()
+                             : oci::Algorithm::sha256;
   auto manifest = oci::parse_manifest(request.body, request.header("content-type"), algorithm);
   if (!manifest) return refusal(400, "MANIFEST_INVALID", manifest.error().message);
   if (parsed_reference->digest() != nullptr && *parsed_reference->digest() != manifest->digest) {
@@ -221,7 +266,8 @@ HostReply MemoryRegistry::put_manifest(const HostRequest& request, const std::st
     if (!repository.blobs.contains(blob.digest.str()) && blob.urls.empty()) {
       return refusal(400, "MANIFEST_BLOB_UNKNOWN", blob.digest.str());
     }
-    if (blob.urls.empty() && content_[blob.digest.str()].size() != blob.size) return refusal(400, "SIZE_INVALID");
+    if (blob.urls.empty() && content_[blob.digest.str()].size() != blob.size)
+      return refusal(400, "SIZE_INVALID");
   }
   for (const oci::Descriptor& child : manifest->manifests) {
     if (!repository.manifests.contains(child.digest.str())) {
@@ -231,7 +277,8 @@ HostReply MemoryRegistry::put_manifest(const HostRequest& request, const std::st
   const std::string digest = manifest->digest.str();
   if (parsed_reference->tag() != nullptr) {
     const std::string before = value_of(repository.tags, reference);
-    if (traits_.immutable_tags && !before.empty() && before != digest) return refusal(409, "TAG_INVALID", "immutable");
+    if (traits_.immutable_tags && !before.empty() && before != digest)
+      return refusal(409, "TAG_INVALID", "immutable");
     repository.tags[reference] = digest;
   }
   repository.manifests[digest] = {request.body, request.header("content-type")};
@@ -240,7 +287,8 @@ HostReply MemoryRegistry::put_manifest(const HostRequest& request, const std::st
   return reply;
 }
 
-HostReply MemoryRegistry::blobs(const HostRequest& request, const std::string& name, const std::string& digest) {
+HostReply MemoryRegistry::blobs(const HostRequest& request, const std::string& name,
+                                const std::string& digest) {
   if (request.method != "GET" && request.method != "HEAD") return refusal(405, "UNSUPPORTED");
   const auto repository = repositories_.find(name);
   if (repository == repositories_.end() || !repository->second.blobs.contains(digest)) {
@@ -249,7 +297,9 @@ HostReply MemoryRegistry::blobs(const HostRequest& request, const std::string& n
   if (request.method == "GET" && !traits_.blob_redirect.empty()) {
     return {307, {{"Location", traits_.blob_redirect + "/content/" + digest}}, {}};
   }
-  return {200, {{"Content-Type", "application/octet-stream"}, {"Docker-Content-Digest", digest}}, content_[digest]};
+  return {200,
+          {{"Content-Type", "application/octet-stream"}, {"Docker-Content-Digest", digest}},
+          content_[digest]};
 }
 
 HostReply MemoryRegistry::start_upload(const HostRequest& request, const std::string& name) {
@@ -261,42 +311,52 @@ HostReply MemoryRegistry::start_upload(const HostRequest& request, const std::st
   if (!mount.empty() && !oci::Digest::parse(mount)) return refusal(400, "DIGEST_INVALID");
   const auto other = repositories_.find(from);
   const bool can = traits_.mounts && (from != name || traits_.mounts_from_itself);
-  if (!mount.empty() && can && other != repositories_.end() && other->second.blobs.contains(mount)) {
+  if (!mount.empty() && can && other != repositories_.end() &&
+      other->second.blobs.contains(mount)) {
     repositories_[name].blobs.insert(mount);
     return {201, {{"Location", fmt::format("/v2/{}/blobs/{}", name, mount)}}, {}};
   }
   const std::string id = fmt::format("upload-{}", ++next_upload_);
   repositories_[name].uploads[id] = {};
-  const std::string location = fmt::format("/v2/{}/blobs/uploads/{}?_state=a%2Bb%3D%3D&x=1", name, id);
+  const std::string location =
+      fmt::format("/v2/{}/blobs/uploads/{}?_state=a%2Bb%3D%3D&x=1", name, id);
   return {202, {{"Location", traits_.relative_locations ? location : url() + location}}, {}};
 }
 
-HostReply MemoryRegistry::finish_upload(const HostRequest& request, const std::string& name, const std::string& id) {
+HostReply MemoryRegistry::finish_upload(const HostRequest& request, const std::string& name,
+                                        const std::string& id) {
   Repository& repository = repositories_[name];
   if (!repository.uploads.contains(id)) return refusal(404, "BLOB_UPLOAD_UNKNOWN");
-  if (value_of(request.query, "_state") != "a+b==") return refusal(400, "BLOB_UPLOAD_INVALID", "the state was changed");
+  if (value_of(request.query, "_state") != "a+b==")
+    return refusal(400, "BLOB_UPLOAD_INVALID", "the state was changed");
   const std::string wanted = value_of(request.query, "digest");
   auto digest = oci::Digest::parse(wanted);
-  if (!digest || oci::Digest::of(request.body, digest->algorithm()) != *digest) return refusal(400, "DIGEST_INVALID");
+  if (!digest || oci::Digest::of(request.body, digest->algorithm()) != *digest)
+    return refusal(400, "DIGEST_INVALID");
   repository.uploads.erase(id);
   ++sends_[name + "@" + wanted];
   repository.blobs.insert(wanted);
   content_[wanted] = request.body;
-  return {201, {{"Location", fmt::format("/v2/{}/blobs/{}", name, wanted)}, {"Docker-Content-Digest", wanted}}, {}};
+  return {201,
+          {{"Location", fmt::format("/v2/{}/blobs/{}", name, wanted)},
+           {"Docker-Content-Digest", wanted}},
+          {}};
 }
 
 HostReply MemoryRegistry::list_tags(const HostRequest& request, const std::string& name) {
   const auto repository = repositories_.find(name);
   if (repository == repositories_.end()) return refusal(404, "NAME_UNKNOWN");
   std::size_t page = traits_.page_size;
-  if (const std::string n = value_of(request.query, "n"); !n.empty()) page = std::min<std::size_t>(page, std::stoul(n));
+  if (const std::string n = value_of(request.query, "n"); !n.empty())
+    page = std::min<std::size_t>(page, std::stoul(n));
   nlohmann::json tags = nlohmann::json::array();
   HostReply reply{200, {{"Content-Type", "application/json"}}, {}};
   for (auto tag = repository->second.tags.upper_bound(value_of(request.query, "last"));
        tag != repository->second.tags.end(); ++tag) {
     if (tags.size() == page) {
-      reply.headers.emplace_back("Link", fmt::format(R"(</v2/{}/tags/list?n={}&last={}>; rel="next")", name, page,
-                                                     tags.back().get<std::string>()));
+      reply.headers.emplace_back(
+          "Link", fmt::format(R"(</v2/{}/tags/list?n={}&last={}>; rel="next")", name, page,
+                              tags.back().get<std::string>()));
       break;
     }
     tags.push_back(tag->first);
@@ -308,7 +368,8 @@ HostReply MemoryRegistry::list_tags(const HostRequest& request, const std::strin
 HostReply MemoryRegistry::catalog(const HostRequest&) {
   nlohmann::json names = nlohmann::json::array();
   for (const auto& [name, repository] : repositories_) names.push_back(name);
-  return {200, {{"Content-Type", "application/json"}}, nlohmann::json{{"repositories", names}}.dump()};
+  return {
+      200, {{"Content-Type", "application/json"}}, nlohmann::json{{"repositories", names}}.dump()};
 }
 
 }  // namespace transship::testing

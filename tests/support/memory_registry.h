@@ -14,22 +14,25 @@
 
 namespace transship::testing {
 
-// A registry in memory that is stricter than real ones: it refuses a manifest when anything that it refers to is missing,
-// checks every digest, every length and every Accept, and remembers every request. It misbehaves as it is told.
+// A registry in memory that is stricter than real ones: it refuses a manifest when anything that it
+// refers to is missing, checks every digest, every length and every Accept, and remembers every
+// request. It misbehaves as it is told.
 class MemoryRegistry {
  public:
   struct Traits {
-    bool mounts = true;                  // else 202 to every mount
-    bool mounts_from_itself = true;      // else 202 to a mount from the repository it goes to
-    bool tells_digest = true;            // Docker-Content-Digest
-    bool creates_repositories = true;    // else a push to a repository that was not made is 404 NAME_UNKNOWN
+    bool mounts = true;              // else 202 to every mount
+    bool mounts_from_itself = true;  // else 202 to a mount from the repository it goes to
+    bool tells_digest = true;        // Docker-Content-Digest
+    bool creates_repositories =
+        true;  // else a push to a repository that was not made is 404 NAME_UNKNOWN
     bool immutable_tags = false;
     bool relative_locations = true;
-    std::string basic_auth;              // user:password that every request needs
-    bool bearer_auth = false;            // tokens from its own /token, for which basic_auth is asked where it is set
-    std::string token_realm;             // instead of its own
-    std::string blob_redirect;           // where GETs of blobs are redirected to: scheme://host:port
-    std::size_t page_size = 1000;        // of lists, at most
+    std::string basic_auth;  // user:password that every request needs
+    bool bearer_auth =
+        false;  // tokens from its own /token, for which basic_auth is asked where it is set
+    std::string token_realm;       // instead of its own
+    std::string blob_redirect;     // where GETs of blobs are redirected to: scheme://host:port
+    std::size_t page_size = 1000;  // of lists, at most
   };
   // What is done to a request instead of, or with, the usual. nullopt: the usual.
   using Fault = std::function<std::optional<HostReply>(const HostRequest&)>;
@@ -53,12 +56,20 @@ class MemoryRegistry {
 
   // Puts an image there as if it had been pushed long ago.
   std::string hold(const std::string& repository, const std::string& tag, const TestImage& image);
+  // The same, its manifest under this digest alone (of another algorithm than sha256).
+  void hold_by_digest(const std::string& repository, const std::string& digest,
+                      const TestImage& image);
   void drop_blob(const std::string& repository, const std::string& digest);
   void drop_tag(const std::string& repository, const std::string& tag);
   void make_repository(const std::string& repository);
   [[nodiscard]] std::string digest_of(const std::string& repository, const std::string& tag) const;
-  [[nodiscard]] std::string media_type_of(const std::string& repository, const std::string& reference) const;
+  [[nodiscard]] std::string media_type_of(const std::string& repository,
+                                          const std::string& reference) const;
+  [[nodiscard]] std::string manifest_of(const std::string& repository,
+                                        const std::string& reference) const;
   [[nodiscard]] bool has_blob(const std::string& repository, const std::string& digest) const;
+  // Upload sessions that were opened, and neither finished nor deleted.
+  [[nodiscard]] std::size_t open_uploads() const;
 
   void set_fault(Fault fault);
   void set_distortion(Distortion distortion);
@@ -85,13 +96,18 @@ class MemoryRegistry {
   HostReply route(const HostRequest& request);
   std::optional<HostReply> refuse_unauthorized(const HostRequest& request);
   HostReply token(const HostRequest& request);
-  HostReply manifests(const HostRequest& request, const std::string& name, const std::string& reference);
-  HostReply put_manifest(const HostRequest& request, const std::string& name, const std::string& reference);
+  HostReply manifests(const HostRequest& request, const std::string& name,
+                      const std::string& reference);
+  HostReply put_manifest(const HostRequest& request, const std::string& name,
+                         const std::string& reference);
   HostReply blobs(const HostRequest& request, const std::string& name, const std::string& digest);
   HostReply start_upload(const HostRequest& request, const std::string& name);
-  HostReply finish_upload(const HostRequest& request, const std::string& name, const std::string& id);
+  HostReply finish_upload(const HostRequest& request, const std::string& name,
+                          const std::string& id);
   HostReply list_tags(const HostRequest& request, const std::string& name);
   HostReply catalog(const HostRequest& request);
+  [[nodiscard]] const Stored* find(const std::string& repository,
+                                   const std::string& reference) const;
   void hold_all(Repository& repository, const TestImage& image);
 
   mutable std::mutex mutex_;
@@ -103,7 +119,7 @@ class MemoryRegistry {
   Distortion distortion_;
   std::size_t next_upload_ = 0;
   std::map<std::string, std::size_t> sends_;  // of a blob, by repository and digest
-  HttpHost host_;  // last: it stops first
+  HttpHost host_;                             // last: it stops first
 };
 
 }  // namespace transship::testing

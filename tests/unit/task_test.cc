@@ -28,13 +28,14 @@ class TaskTest : public ::testing::Test {
     Result<void> result;
   };
   void spawn(Work work, Outcome& outcome) {
-    asio::co_spawn(io_, std::move(work),
-                   asio::bind_cancellation_slot(outcome_signal(outcome).slot(),
-                                                [&outcome](std::exception_ptr thrown, Result<void> result) {
-                                                  outcome.done = true;
-                                                  outcome.threw = thrown != nullptr;
-                                                  outcome.result = std::move(result);
-                                                }));
+    asio::co_spawn(
+        io_, std::move(work),
+        asio::bind_cancellation_slot(outcome_signal(outcome).slot(),
+                                     [&outcome](std::exception_ptr thrown, Result<void> result) {
+                                       outcome.done = true;
+                                       outcome.threw = thrown != nullptr;
+                                       outcome.result = std::move(result);
+                                     }));
   }
   void cancel(Outcome& outcome) { outcome_signal(outcome).emit(cancelled); }
   // Everything that can go on without time passing goes on.
@@ -131,9 +132,11 @@ TEST_F(TaskTest, ACancelledWaitIsLeftByAnException) {
   EXPECT_EQ(left, 1);
 }
 
-// --- Semaphore ----------------------------------------------------------------------------------------------------------
+// --- Semaphore
+// ----------------------------------------------------------------------------------------------------------
 
-Work take_and_note(Semaphore& semaphore, int priority, int number, std::vector<int>& order, Event& go, bool& may_go) {
+Work take_and_note(Semaphore& semaphore, int priority, int number, std::vector<int>& order,
+                   Event& go, bool& may_go) {
   auto place = co_await semaphore.acquire(priority);
   order.push_back(number);
   while (!may_go) co_await go.wait();
@@ -148,7 +151,8 @@ TEST_F(TaskTest, PlacesAreGivenByPriorityThenByOrder) {
   std::vector<Outcome> outcomes(5);
   const int priorities[] = {0, 0, 5, 5, -1};
   for (int i = 0; i < 5; ++i) {
-    spawn(take_and_note(semaphore, priorities[i], i, order, go, may_go), outcomes[static_cast<std::size_t>(i)]);
+    spawn(take_and_note(semaphore, priorities[i], i, order, go, may_go),
+          outcomes[static_cast<std::size_t>(i)]);
     settle();
   }
   EXPECT_EQ(semaphore.in_use(), 1u);
@@ -190,10 +194,12 @@ TEST_F(TaskTest, APlaceThatIsGrantedToWhoIsCancelledIsPassedOn) {
     Outcome second;
     auto held = std::make_unique<Semaphore::Place>();
     Outcome holder;
-    spawn([](Semaphore& from, Semaphore::Place& into) -> Work {
-      into = co_await from.acquire();
-      co_return Result<void>{};
-    }(semaphore, *held), holder);
+    spawn(
+        [](Semaphore& from, Semaphore::Place& into) -> Work {
+          into = co_await from.acquire();
+          co_return Result<void>{};
+        }(semaphore, *held),
+        holder);
     settle();
     spawn(take_and_note(semaphore, 0, 1, order, go, may_go), first);
     spawn(take_and_note(semaphore, 0, 2, order, go, may_go), second);
@@ -212,37 +218,42 @@ TEST_F(TaskTest, APlaceThatIsGrantedToWhoIsCancelledIsPassedOn) {
 TEST_F(TaskTest, APlaceIsGivenBackOnceHoweverOftenItMoves) {
   Semaphore semaphore(executor(), 2);
   Outcome outcome;
-  spawn([](Semaphore& from) -> Work {
-    auto a = co_await from.acquire();
-    auto b = co_await from.acquire();
-    EXPECT_EQ(from.in_use(), 2u);
-    a = std::move(b);
-    EXPECT_EQ(from.in_use(), 1u);
-    const Semaphore::Place c = std::move(a);
-    a.release();
-    EXPECT_EQ(from.in_use(), 1u);
-    co_return Result<void>{};
-  }(semaphore), outcome);
+  spawn(
+      [](Semaphore& from) -> Work {
+        auto a = co_await from.acquire();
+        auto b = co_await from.acquire();
+        EXPECT_EQ(from.in_use(), 2u);
+        a = std::move(b);
+        EXPECT_EQ(from.in_use(), 1u);
+        const Semaphore::Place c = std::move(a);
+        a.release();
+        EXPECT_EQ(from.in_use(), 1u);
+        co_return Result<void>{};
+      }(semaphore),
+      outcome);
   settle();
   EXPECT_TRUE(outcome.done);
   EXPECT_EQ(semaphore.in_use(), 0u);
 }
 
-// --- TaskGroup ----------------------------------------------------------------------------------------------------------
+// --- TaskGroup
+// ----------------------------------------------------------------------------------------------------------
 
 TEST_F(TaskTest, TheFirstErrorCancelsTheRestAndAllAreWaitedFor) {
   int started = 0;
   int left = 0;
   Outcome outcome;
-  spawn([](asio::any_io_executor on, int& started, int& left) -> Work {
-    TaskGroup group(on);
-    for (int i = 0; i < 3; ++i) group.spawn(wait_for_ever(on, started, left));
-    group.spawn(fail_with(ErrorKind::corrupt));
-    group.spawn(fail_with(ErrorKind::conflict));
-    auto joined = co_await group.join();
-    EXPECT_EQ(left, started);
-    co_return joined;
-  }(executor(), started, left), outcome);
+  spawn(
+      [](asio::any_io_executor on, int& started, int& left) -> Work {
+        TaskGroup group(on);
+        for (int i = 0; i < 3; ++i) group.spawn(wait_for_ever(on, started, left));
+        group.spawn(fail_with(ErrorKind::corrupt));
+        group.spawn(fail_with(ErrorKind::conflict));
+        auto joined = co_await group.join();
+        EXPECT_EQ(left, started);
+        co_return joined;
+      }(executor(), started, left),
+      outcome);
   settle();
   ASSERT_TRUE(outcome.done);
   ASSERT_FALSE(outcome.result);
@@ -252,10 +263,12 @@ TEST_F(TaskTest, TheFirstErrorCancelsTheRestAndAllAreWaitedFor) {
 
 TEST_F(TaskTest, AGroupWithoutChildrenIsDone) {
   Outcome outcome;
-  spawn([](asio::any_io_executor on) -> Work {
-    TaskGroup group(on);
-    co_return co_await group.join();
-  }(executor()), outcome);
+  spawn(
+      [](asio::any_io_executor on) -> Work {
+        TaskGroup group(on);
+        co_return co_await group.join();
+      }(executor()),
+      outcome);
   settle();
   EXPECT_TRUE(outcome.done && outcome.result);
 }
@@ -264,13 +277,15 @@ TEST_F(TaskTest, ACancelledParentsChildrenAreCancelledAndWaitedFor) {
   int started = 0;
   int left = 0;
   Outcome outcome;
-  spawn([](asio::any_io_executor on, int& started, int& left) -> Work {
-    TaskGroup group(on);
-    for (int i = 0; i < 3; ++i) group.spawn(wait_for_ever(on, started, left));
-    auto joined = co_await group.join();
-    EXPECT_EQ(left, 3);
-    co_return joined;
-  }(executor(), started, left), outcome);
+  spawn(
+      [](asio::any_io_executor on, int& started, int& left) -> Work {
+        TaskGroup group(on);
+        for (int i = 0; i < 3; ++i) group.spawn(wait_for_ever(on, started, left));
+        auto joined = co_await group.join();
+        EXPECT_EQ(left, 3);
+        co_return joined;
+      }(executor(), started, left),
+      outcome);
   settle();
   EXPECT_EQ(started, 3);
   cancel(outcome);
@@ -280,19 +295,22 @@ TEST_F(TaskTest, ACancelledParentsChildrenAreCancelledAndWaitedFor) {
   EXPECT_EQ(outcome.result.error().kind, ErrorKind::cancelled);
 }
 
-// The cancellation comes while the parent runs, so that nothing tells it before it asks its children to start.
+// The cancellation comes while the parent runs, so that nothing tells it before it asks its
+// children to start.
 TEST_F(TaskTest, AParentCancelledBeforeItJoinsLeavesNoChildBehind) {
   int started = 0;
   int left = 0;
   Outcome outcome;
   bool condition = false;
   Event event(executor());
-  spawn([](asio::any_io_executor on, Event& event, bool& condition, int& started, int& left) -> Work {
-    while (!condition) co_await event.wait();
-    TaskGroup group(on);
-    for (int i = 0; i < 3; ++i) group.spawn(wait_for_ever(on, started, left));
-    co_return co_await group.join();
-  }(executor(), event, condition, started, left), outcome);
+  spawn(
+      [](asio::any_io_executor on, Event& event, bool& condition, int& started, int& left) -> Work {
+        while (!condition) co_await event.wait();
+        TaskGroup group(on);
+        for (int i = 0; i < 3; ++i) group.spawn(wait_for_ever(on, started, left));
+        co_return co_await group.join();
+      }(executor(), event, condition, started, left),
+      outcome);
   settle();
   condition = true;
   event.notify();
@@ -307,12 +325,14 @@ TEST_F(TaskTest, AParentCanStillBeCancelledAfterAJoin) {
   int left = 0;
   int started = 0;
   Outcome outcome;
-  spawn([](asio::any_io_executor on, int& started, int& left) -> Work {
-    TaskGroup group(on);
-    auto joined = co_await group.join();
-    if (!joined) co_return joined;
-    co_return co_await wait_for_ever(on, started, left);
-  }(executor(), started, left), outcome);
+  spawn(
+      [](asio::any_io_executor on, int& started, int& left) -> Work {
+        TaskGroup group(on);
+        auto joined = co_await group.join();
+        if (!joined) co_return joined;
+        co_return co_await wait_for_ever(on, started, left);
+      }(executor(), started, left),
+      outcome);
   settle();
   EXPECT_EQ(started, 1);
   cancel(outcome);
@@ -324,14 +344,16 @@ TEST_F(TaskTest, AParentCanStillBeCancelledAfterAJoin) {
 
 TEST_F(TaskTest, AChildsExceptionIsItsError) {
   Outcome outcome;
-  spawn([](asio::any_io_executor on) -> Work {
-    TaskGroup group(on);
-    group.spawn([]() -> Work {
-      co_await asio::post(asio::use_awaitable);
-      throw std::runtime_error("a bug");
-    }());
-    co_return co_await group.join();
-  }(executor()), outcome);
+  spawn(
+      [](asio::any_io_executor on) -> Work {
+        TaskGroup group(on);
+        group.spawn([]() -> Work {
+          co_await asio::post(asio::use_awaitable);
+          throw std::runtime_error("a bug");
+        }());
+        co_return co_await group.join();
+      }(executor()),
+      outcome);
   settle();
   ASSERT_TRUE(outcome.done && !outcome.result);
   EXPECT_EQ(outcome.result.error().message, "a bug");
@@ -349,18 +371,21 @@ TEST_F(TaskTest, ACancellationBecomesAnError) {
   EXPECT_EQ(outcome.result.error().kind, ErrorKind::cancelled);
 }
 
-// --- offload ------------------------------------------------------------------------------------------------------------
+// --- offload
+// ------------------------------------------------------------------------------------------------------------
 
 TEST_F(TaskTest, OffloadedWorkRunsElsewhereAndComesBack) {
   asio::thread_pool pool(2);
   Outcome outcome;
   const auto here = std::this_thread::get_id();
-  spawn([](asio::thread_pool& pool, std::thread::id here) -> Work {
-    const auto there = co_await offload(pool, [] { return std::this_thread::get_id(); });
-    EXPECT_NE(there, here);
-    EXPECT_EQ(std::this_thread::get_id(), here);
-    co_return Result<void>{};
-  }(pool, here), outcome);
+  spawn(
+      [](asio::thread_pool& pool, std::thread::id here) -> Work {
+        const auto there = co_await offload(pool, [] { return std::this_thread::get_id(); });
+        EXPECT_NE(there, here);
+        EXPECT_EQ(std::this_thread::get_id(), here);
+        co_return Result<void>{};
+      }(pool, here),
+      outcome);
   run();
   EXPECT_TRUE(outcome.done && outcome.result);
 }
@@ -371,15 +396,17 @@ TEST_F(TaskTest, CancellingOffloadedWorkWaitsForItsEnd) {
   std::atomic<bool> running = false;
   std::atomic<bool> may_end = false;
   std::atomic<bool> ended = false;
-  spawn([](asio::thread_pool& pool, auto& running, auto& may_end, auto& ended) -> Work {
-    co_await offload(pool, [&] {
-      running = true;
-      while (!may_end) std::this_thread::yield();
-      return ended.exchange(true);
-    });
-    co_await asio::post(asio::use_awaitable);
-    co_return Result<void>{};
-  }(pool, running, may_end, ended), outcome);
+  spawn(
+      [](asio::thread_pool& pool, auto& running, auto& may_end, auto& ended) -> Work {
+        co_await offload(pool, [&] {
+          running = true;
+          while (!may_end) std::this_thread::yield();
+          return ended.exchange(true);
+        });
+        co_await asio::post(asio::use_awaitable);
+        co_return Result<void>{};
+      }(pool, running, may_end, ended),
+      outcome);
   settle();
   while (!running) std::this_thread::yield();
   cancel(outcome);

@@ -55,8 +55,9 @@ class Reader {
 };
 
 std::string lower_case(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  std::transform(text.begin(), text.end(), text.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
   return text;
 }
 
@@ -97,6 +98,9 @@ std::optional<long> parse_retry_after(std::string_view value, long now) {
   const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), seconds);
   if (error == std::errc() && end == value.data() + value.size()) {
     return std::clamp(seconds, 0L, longest);
+  }
+  if (error == std::errc::result_out_of_range && end == value.data() + value.size()) {
+    return value.starts_with('-') ? 0 : longest;
   }
   const time_t date = curl_getdate(std::string(value).c_str(), nullptr);
   if (date == -1) return std::nullopt;
