@@ -20,6 +20,7 @@ class Fleet {
   // The name must be one of the configuration's.
   registry::Registry& registry(const std::string& name) { return *registries_.at(name); }
   Target& target(const std::string& name);
+  [[nodiscard]] asio::any_io_executor executor() const { return client_.executor(); }
 
  private:
   http::Client& client_;

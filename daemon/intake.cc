@@ -57,6 +57,7 @@ Intake::Sorted Intake::sort(const config::Registry& registry, const HttpRequest&
   for (events::Message& part : events::parse(dialect, request.body, headers)) {
     std::size_t wanted = 0;
     for (const events::Event& event : part.events) {
+      sorted.too_many = sorted.too_many || event.over_limit;
       const std::string_view outcome = outcome_of(event.action);
       if (outcome == "accepted") {
         ++wanted;
@@ -94,6 +95,10 @@ asio::awaitable<HttpResponse> Intake::take(const config::Registry& registry, Htt
   if (!status_.takes_events())
     co_return message(503, "the message bus cannot be reached; send it again");
   Sorted sorted = sort(registry, request);
+  if (sorted.too_many) {
+    co_return message(413,
+                      fmt::format("a body may hold at most {} events", events::Limits{}.events));
+  }
   std::size_t accepted = 0;
   if (!sorted.messages.empty()) {
     auto published = co_await bus_.publish(std::move(sorted.messages));

@@ -32,6 +32,7 @@ class Intake {
   struct Sorted {
     std::vector<bus::Message> messages;
     std::vector<std::size_t> events;  // how many each message holds
+    bool too_many = false;
   };
   Sorted sort(const config::Registry& registry, const HttpRequest& request);
 

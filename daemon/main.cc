@@ -10,6 +10,7 @@ namespace {
 
 using transship::commands::Common;
 using transship::commands::Output;
+using transship::commands::Selection;
 
 void add_config(CLI::App& command, Common& common) {
   command.add_option("--config", common.config_file, "The configuration file")
@@ -22,6 +23,15 @@ void add_output(CLI::App& command, Common& common) {
   command.add_option("--output", common.output, "How results are printed: text or json")
       ->transform(CLI::CheckedTransformer(formats))
       ->option_text("text|json");
+}
+
+void add_selection(CLI::App& command, Common& common, Selection& selection) {
+  add_config(command, common);
+  add_output(command, common);
+  command.add_option("--rule", selection.rule, "Only this rule");
+  command.add_option("--target", selection.target, "Only this target");
+  command.add_option("IMAGE", selection.images,
+                     "Only these: repository:tag or repository@digest, as at the source");
 }
 
 }  // namespace
@@ -48,6 +58,26 @@ int main(int argc, char** argv) {
   add_output(*check, common);
   check->add_flag("--online", online, "Also reach every registry and the bus, and report each");
   check->callback([&] { code = transship::commands::check(common, online); });
+
+  Selection selection;
+  CLI::App* plan =
+      app.add_subcommand("plan", "Dry run: which images would be copied, and what that would cost");
+  add_selection(*plan, common, selection);
+  plan->callback([&] { code = transship::commands::plan(common, selection); });
+
+  CLI::App* sync =
+      app.add_subcommand("sync", "Bring the targets up to date once, then exit; needs no bus");
+  add_selection(*sync, common, selection);
+  bool closure = false;
+  sync->add_flag("--closure", closure, "Also check and repair what unchanged tags reach");
+  sync->callback([&] { code = transship::commands::sync(common, selection, closure); });
+
+  bool deep = false;
+  CLI::App* verify = app.add_subcommand(
+      "verify", "Prove that the targets hold what the rules say, down to every blob");
+  add_selection(*verify, common, selection);
+  verify->add_flag("--deep", deep, "Also read every blob back and hash it");
+  verify->callback([&] { code = transship::commands::verify(common, selection, deep); });
 
   std::string source;
   std::string target;

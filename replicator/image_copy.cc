@@ -11,7 +11,8 @@ namespace {
 
 using registry::Registry;
 
-// Blobs, or children, of one image looked after at once; how many are on the wire is the target's to bound.
+// Blobs, or children, of one image looked after at once; how many are on the wire is the target's
+// to bound.
 constexpr std::size_t side_by_side_max = 64;
 
 // One image on its way: look, read, plan, act.
@@ -70,8 +71,9 @@ asio::awaitable<Result<ImageResult>> ImageCopy::run() {
   auto steps = plan();
   if (!steps) co_return fail(steps.error());
   auto acted = co_await act(*steps);
-  if (!acted && (acted.error().code == "MANIFEST_BLOB_UNKNOWN" || acted.error().code == "BLOB_UNKNOWN" ||
-                 acted.error().code == "MANIFEST_UNKNOWN")) {
+  if (!acted &&
+      (acted.error().code == "MANIFEST_BLOB_UNKNOWN" || acted.error().code == "BLOB_UNKNOWN" ||
+       acted.error().code == "MANIFEST_UNKNOWN")) {
     // Something that was believed to be at the target is gone: ask about everything, once.
     forget_what_was_believed();
     if (auto read = co_await read_rest(); !read) co_return fail(read.error());
@@ -84,17 +86,24 @@ asio::awaitable<Result<ImageResult>> ImageCopy::run() {
   co_return result_;
 }
 
-// The target is asked first, since it is near. The source is asked for its digest alone where that may be all we need,
-// else for the manifest at once.
+// The target is asked first, since it is near. The source is asked for its digest alone where that
+// may be all we need, else for the manifest at once.
 asio::awaitable<Result<ImageCopy::Look>> ImageCopy::look() {
   if (const auto* digest = job_.source_reference.digest()) source_digest_ = *digest;
-  if (job_.target_tag || source_digest_) {
+  if (job_.target_seen) {
+    target_digest_ = job_.target_seen->digest;
+  } else if (job_.target_tag || source_digest_) {
     auto shown = co_await target_.head_manifest(job_.target_repository, target_reference());
     if (!shown) co_return fail(shown.error());
     if (*shown) target_digest_ = (*shown)->digest;
   }
   if (source_digest_) {
     if (target_digest_ == source_digest_) co_return Look::in_step;
+  } else if (target_digest_ && job_.source_seen) {
+    if (job_.source_seen == target_digest_) {
+      source_digest_ = job_.source_seen;
+      co_return Look::in_step;
+    }
   } else if (target_digest_ && (!job_.expected || *job_.expected == *target_digest_)) {
     auto shown = co_await source_.head_manifest(job_.source_repository, job_.source_reference);
     if (!shown) co_return fail(shown.error());
@@ -128,7 +137,8 @@ asio::awaitable<Result<void>> ImageCopy::read_rest() {
   if (auto held = co_await find_held(); !held) co_return fail(held.error());
   TaskGroup group(co_await asio::this_coro::executor);
   group.spawn([](ImageCopy& self) -> asio::awaitable<Result<void>> {
-    auto tree = co_await read_tree(self.source_, self.job_.source_repository, self.root_, self.held_);
+    auto tree =
+        co_await read_tree(self.source_, self.job_.source_repository, self.root_, self.held_);
     if (!tree) co_return fail(tree.error());
     self.tree_ = std::move(*tree);
     co_return Result<void>{};
@@ -137,7 +147,8 @@ asio::awaitable<Result<void>> ImageCopy::read_rest() {
   co_return co_await group.join();
 }
 
-// A target that has an older version of an index is likely to have some of its children; one request each tells.
+// A target that has an older version of an index is likely to have some of its children; one
+// request each tells.
 asio::awaitable<Result<void>> ImageCopy::find_held() {
   if (!target_digest_ || !root_->is_index()) co_return Result<void>{};
   std::size_t next = 0;
@@ -175,7 +186,8 @@ Result<Plan> ImageCopy::plan() {
   auto plan = make_plan(tree_, held_, places, target_reference());
   if (!plan) return plan;
   if (job_.planned) {
-    job_.planned(root_->digest, plan->sum(BlobAction::send).bytes + plan->sum(BlobAction::mount).bytes);
+    job_.planned(root_->digest,
+                 plan->sum(BlobAction::send).bytes + plan->sum(BlobAction::mount).bytes);
   }
   return plan;
 }
@@ -204,8 +216,8 @@ asio::awaitable<Result<void>> ImageCopy::carry_some(const Plan& plan, std::size_
 }
 
 asio::awaitable<Result<void>> ImageCopy::carry_blob(BlobStep step) {
-  BlobJob job{source_, job_.source_repository, job_.target, job_.target_repository, target_is_fresh_,
-              job_.priority};
+  BlobJob job{source_,          job_.source_repository, job_.target, job_.target_repository,
+              target_is_fresh_, job_.priority};
   auto outcome = co_await copy_blob(std::move(job), step);
   if (!outcome) co_return fail(outcome.error());
   switch (*outcome) {
@@ -254,9 +266,12 @@ void ImageCopy::forget_what_was_believed() {
 
 std::string_view to_string(ImageOutcome outcome) {
   switch (outcome) {
-    case ImageOutcome::copied: return "copied";
-    case ImageOutcome::unchanged: return "unchanged";
-    case ImageOutcome::absent: return "absent";
+    case ImageOutcome::copied:
+      return "copied";
+    case ImageOutcome::unchanged:
+      return "unchanged";
+    case ImageOutcome::absent:
+      return "absent";
   }
   return "copied";
 }

@@ -10,8 +10,8 @@
 
 namespace transship {
 
-// One image to bring to one target: what the source shows under a reference now, to be found at the target by tag, or by
-// its digest where there is no tag.
+// One image to bring to one target: what the source shows under a reference now, to be found at the
+// target by tag, or by its digest where there is no tag.
 struct ImageJob {
   registry::Registry& source;
   oci::Repository source_repository;
@@ -19,11 +19,18 @@ struct ImageJob {
   Target& target;
   oci::Repository target_repository;
   std::optional<oci::Tag> target_tag;
-  // What an event said that the source shows. Only a hint, which saves a round trip when it differs from the target's.
+  // What an event said that the source shows. Only a hint, which saves a round trip when it differs
+  // from the target's.
   std::optional<oci::Digest> expected = {};
   int priority = 0;
   // Called once the plan is made, with the bytes that have to be sent or mounted. May be empty.
   std::function<void(const oci::Digest&, std::uint64_t bytes)> planned = {};
+  // What the sides showed a moment ago, where the caller has asked already: they are not asked again.
+  struct Seen {
+    std::optional<oci::Digest> digest;  // none: it was absent
+  };
+  std::optional<Seen> target_seen = {};
+  std::optional<oci::Digest> source_seen = {};
 };
 
 enum class ImageOutcome {
@@ -35,7 +42,8 @@ std::string_view to_string(ImageOutcome outcome);
 
 struct ImageResult {
   ImageOutcome outcome = ImageOutcome::unchanged;
-  std::optional<oci::Digest> digest = {};  // what source and target show now; none where the image is absent
+  std::optional<oci::Digest> digest =
+      {};  // what source and target show now; none where the image is absent
   struct Blobs {
     std::uint64_t copied = 0, mounted = 0, present = 0;
   } blobs;
@@ -44,8 +52,9 @@ struct ImageResult {
   } bytes;
 };
 
-// Makes the target hold what the source holds: blobs, then manifests from the bottom up, the tag last. It returns success
-// only once the target has answered that it shows the digest. Errors: what the registries say.
+// Makes the target hold what the source holds: blobs, then manifests from the bottom up, the tag
+// last. It returns success only once the target has answered that it shows the digest. Errors: what
+// the registries say.
 asio::awaitable<Result<ImageResult>> copy_image(ImageJob job);
 
 }  // namespace transship

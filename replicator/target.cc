@@ -10,8 +10,13 @@ asio::awaitable<Result<bool>> Target::is_fresh(oci::Repository repository) {
   if (const auto known = fresh_.find(repository); known != fresh_.end()) co_return known->second;
   auto exists = co_await registry_.has_repository(repository);
   if (!exists) co_return fail(exists.error());
+  note_repository(repository, *exists);
+  co_return fresh_.at(repository);
+}
+
+void Target::note_repository(const oci::Repository& repository, bool exists) {
   if (fresh_.size() >= repositories_max) fresh_.clear();
-  co_return fresh_.emplace(repository, !*exists).first->second;
+  fresh_.emplace(repository, !exists);  // what was known first stands
 }
 
 Target::Flight::~Flight() {

@@ -10,7 +10,8 @@
 
 namespace transship {
 
-// One target and what all copies to it share: where its blobs are, which are on their way, and how many may be.
+// One target and what all copies to it share: where its blobs are, which are on their way, and how
+// many may be.
 class Target {
  public:
   Target(asio::any_io_executor executor, registry::Registry& registry, std::size_t blobs_at_once)
@@ -22,12 +23,15 @@ class Target {
 
   // A repository that did not exist when we first looked: what is in it, we put there.
   asio::awaitable<Result<bool>> is_fresh(oci::Repository repository);
+  // The same, told by a list that was read for another reason.
+  void note_repository(const oci::Repository& repository, bool exists);
 
-  // Whether this registry has ever mounted a blob from the very repository that it went to: then "not mounted" means
-  // "not there", and no blob needs to be looked for before it is sent.
+  // Whether this registry has ever mounted a blob from the very repository that it went to: then
+  // "not mounted" means "not there", and no blob needs to be looked for before it is sent.
   bool tells_presence_by_mount = false;
 
-  // A blob's one transfer to this target. Held while it lasts; whoever else wants that blob waits for its end.
+  // A blob's one transfer to this target. Held while it lasts; whoever else wants that blob waits
+  // for its end.
   class Flight {
    public:
     Flight(Target& target, oci::Digest blob) : target_(&target), blob_(std::move(blob)) {}

@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 // The commands of the program. Each returns the exit code: 0 done; 1 done, and something failed or
 // differs; 2 the command line or the configuration is wrong, nothing was touched; 3 something
@@ -15,10 +16,21 @@ struct Common {
   Output output = Output::text;
 };
 
+// Which of the configured images a command is for: all, or those of a rule, a target, or by name at
+// the source.
+struct Selection {
+  std::optional<std::string> rule;
+  std::optional<std::string> target;
+  std::vector<std::string> images;
+};
+
 int run(const Common& common);
 int check(const Common& common, bool online);
 int copy(const Common& common, const std::string& source, const std::string& target,
          bool referrers);
+int plan(const Common& common, const Selection& selection);
+int sync(const Common& common, const Selection& selection, bool closure);
+int verify(const Common& common, const Selection& selection, bool deep);
 int status(const Common& common, const std::optional<std::string>& url);
 
 }  // namespace transship::commands

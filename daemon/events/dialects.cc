@@ -28,8 +28,9 @@ Event without_image(Action action, std::string detail) {
 }
 
 std::vector<Message> too_many(const Source& source) {
-  return whole(source.body,
-               malformed(fmt::format("more than {} events in one body", source.limits.events)));
+  Event event = malformed(fmt::format("more than {} events in one body", source.limits.events));
+  event.over_limit = true;
+  return whole(source.body, std::move(event));
 }
 
 }  // namespace

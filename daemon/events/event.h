@@ -42,6 +42,7 @@ struct Event {
   // Equal for redeliveries of one event and for nothing else. Absent where the dialect has no event
   // id: then nothing tells a redelivery from a second push, and both are looked at.
   std::optional<std::string> id;
+  bool over_limit = false;  // malformed because the body holds more events than Limits allows
   std::string detail;  // for ignored and malformed: why, for the log
 };
 

@@ -8,7 +8,7 @@ namespace transship::oci {
 
 namespace {
 
-constexpr std::size_t repository_bytes_max = 255;
+constexpr std::size_t repository_bytes_max = 256;
 constexpr std::size_t tag_bytes_max = 128;
 
 bool is_lower_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }

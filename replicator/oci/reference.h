@@ -10,7 +10,7 @@
 
 namespace transship::oci {
 
-// A repository's name: the grammar of the OCI distribution-spec ("Pulling manifests"), at most 255 bytes.
+// A repository's name: the grammar of the OCI distribution-spec ("Pulling manifests"), at most 256 bytes.
 class Repository {
  public:
   static Result<Repository> parse(std::string_view text);

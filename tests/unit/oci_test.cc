@@ -43,8 +43,8 @@ TEST(Repository, FollowsTheGrammar) {
                           "-a", "a b", "a:b", "../a", "a/../b"}) {
     EXPECT_FALSE(Repository::parse(bad)) << bad;
   }
-  EXPECT_TRUE(Repository::parse(std::string(255, 'a')));
-  EXPECT_FALSE(Repository::parse(std::string(256, 'a')));
+  EXPECT_TRUE(Repository::parse(std::string(256, 'a')));
+  EXPECT_FALSE(Repository::parse(std::string(257, 'a')));
 }
 
 TEST(Tag, FollowsTheGrammar) {

@@ -1,0 +1,265 @@
+#include "daemon/commands/batch.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <asio/co_spawn.hpp>
+#include <asio/io_context.hpp>
+#include <asio/signal_set.hpp>
+#include <csignal>
+
+#include "daemon/commands/load.h"
+
+namespace transship::commands {
+
+namespace {
+
+constexpr std::size_t tags_at_once = 64;
+
+}  // namespace
+
+void Answers::request_done(std::string_view registry, std::string_view, int code,
+                           std::chrono::duration<double>) {
+  if (code != 0) answered_.insert(std::string(registry));
+}
+
+void Answers::bytes_moved(std::string_view, std::string_view, std::uint64_t bytes) {
+  bytes_ += bytes;
+}
+
+// A target, and which tags of the repository at hand it lists.
+struct Batch::Side {
+  std::string target;
+  oci::Repository repository;
+  std::set<std::string> tags;
+};
+
+Batch::Batch(asio::any_io_executor executor, const config::Config& config, Fleet& fleet,
+             Selection selection, Visitor& visitor)
+    : executor_(std::move(executor)),
+      config_(config),
+      fleet_(fleet),
+      selection_(std::move(selection)),
+      visitor_(visitor),
+      places_(executor_, tags_at_once) {}
+
+asio::awaitable<void> Batch::run() {
+  for (const config::Rule& rule : config_.rules) {
+    if (selection_.rule && rule.name != *selection_.rule) continue;
+    if (targets_of(rule).empty()) continue;
+    if (selection_.images.empty()) {
+      co_await over_rule(rule);
+    } else {
+      co_await over_named(rule);
+    }
+  }
+  for (const std::string& image : selection_.images) {
+    if (matched_.contains(image)) continue;
+    visitor_.unexamined({{}, {}, image, {ErrorKind::not_found, image + ": no rule matches it"}});
+  }
+}
+
+std::vector<std::string> Batch::targets_of(const config::Rule& rule) const {
+  std::vector<std::string> targets = rule.targets;
+  if (selection_.target)
+    std::erase_if(targets, [&](const auto& name) { return name != *selection_.target; });
+  return targets;
+}
+
+std::optional<oci::Repository> Batch::target_repository(const config::Rule& rule,
+                                                        const std::string& target,
+                                                        const oci::Repository& repository) {
+  auto renamed = oci::Repository::parse(rule.target_repository(repository.str()));
+  if (renamed) return std::move(*renamed);
+  visitor_.unexamined({rule.name,
+                       target,
+                       {},
+                       renamed.error().with_context(repository.str() + " cannot be renamed")});
+  return std::nullopt;
+}
+
+void Batch::list_failed(const config::Rule& rule, const Error& error) {
+  for (const std::string& target : targets_of(rule))
+    visitor_.unexamined({rule.name, target, {}, error});
+}
+
+asio::awaitable<void> Batch::over_named(const config::Rule& rule) {
+  for (const std::string& text : selection_.images) {
+    const auto name = *oci::ImageName::parse(text);  // checked before anything was begun
+    if (!rule.repositories.matches(name.repository.str())) continue;
+    if (name.reference.tag() != nullptr && !rule.tags.matches(name.reference.str())) continue;
+    matched_.insert(text);
+    TaskGroup group(executor_);
+    for (const std::string& target : targets_of(rule)) {
+      auto repository = target_repository(rule, target, name.repository);
+      if (!repository) continue;
+      Visit visit{rule, target, name.repository, name.reference, std::move(*repository), {}, {}};
+      group.spawn([](Visitor& visitor, Visit one) -> asio::awaitable<Result<void>> {
+        co_await visitor.visit(std::move(one));
+        co_return Result<void>{};
+      }(visitor_, std::move(visit)));
+    }
+    static_cast<void>(co_await group.join());
+  }
+}
+
+asio::awaitable<void> Batch::over_rule(const config::Rule& rule) {
+  std::vector<std::string> names;
+  if (auto literal = rule.repositories.literal()) {
+    names = std::move(*literal);
+  } else {
+    auto all = co_await fleet_.registry(rule.source).list_repositories();
+    if (!all) {
+      list_failed(rule, all.error());
+      co_return;
+    }
+    for (std::string& name : *all) {
+      if (rule.repositories.matches(name)) names.push_back(std::move(name));
+    }
+  }
+  std::set<std::string> dead;  // targets that do not answer: said once, not for each image
+  for (const std::string& name : names) {
+    auto repository = oci::Repository::parse(name);
+    if (repository) co_await over_repository(rule, std::move(*repository), dead);
+  }
+}
+
+asio::awaitable<void> Batch::over_repository(const config::Rule& rule, oci::Repository repository,
+                                             std::set<std::string>& dead) {
+  auto tags = co_await fleet_.registry(rule.source).list_tags(repository);
+  if (!tags) {
+    list_failed(rule, tags.error());
+    co_return;
+  }
+  if (!*tags) co_return;
+  std::erase_if(**tags, [&](const std::string& tag) { return !rule.tags.matches(tag); });
+  if ((*tags)->empty()) co_return;
+  std::vector<Side> sides;
+  for (const std::string& target : targets_of(rule)) {
+    if (dead.contains(target)) continue;
+    auto there = target_repository(rule, target, repository);
+    if (!there) continue;
+    auto listed = co_await fleet_.registry(target).list_tags(*there);
+    if (!listed) {
+      visitor_.unexamined({rule.name, target, {}, listed.error()});
+      if (listed.error().unanswered) dead.insert(target);
+      continue;
+    }
+    fleet_.target(target).note_repository(*there, listed->has_value());
+    Side side{target, std::move(*there), {}};
+    if (*listed) side.tags.insert((*listed)->begin(), (*listed)->end());
+    sides.push_back(std::move(side));
+  }
+  TaskGroup group(executor_);
+  for (const std::string& name : **tags) {
+    auto tag = oci::Tag::parse(name);
+    if (!tag) continue;
+    auto place = co_await places_.acquire();
+    group.spawn(over_tag(rule, sides, repository, std::move(*tag), std::move(place)));
+  }
+  static_cast<void>(co_await group.join());
+}
+
+// Where any target lists the tag, the source is asked for its digest once for all of them.
+asio::awaitable<Result<void>> Batch::over_tag(const config::Rule& rule,
+                                              const std::vector<Side>& sides,
+                                              oci::Repository repository, oci::Tag tag,
+                                              Semaphore::Place) {
+  std::optional<oci::Digest> source_seen;
+  const bool listed = std::any_of(sides.begin(), sides.end(),
+                                  [&](const Side& side) { return side.tags.contains(tag.str()); });
+  if (listed) {
+    auto shown = co_await fleet_.registry(rule.source).head_manifest(repository, tag);
+    if (!shown) {
+      for (const Side& side : sides) {
+        visitor_.unexamined(
+            {rule.name, side.target, repository.str() + ":" + tag.str(), shown.error()});
+      }
+      co_return Result<void>{};
+    }
+    if (!*shown) co_return Result<void>{};  // deleted since it was listed
+    source_seen = (*shown)->digest;
+  }
+  TaskGroup group(executor_);
+  for (const Side& side : sides) {
+    Visit visit{rule, side.target, repository, tag, side.repository, {}, source_seen};
+    if (!side.tags.contains(tag.str())) visit.target_seen = ImageJob::Seen{};
+    group.spawn([](Visitor& visitor, Visit one) -> asio::awaitable<Result<void>> {
+      co_await visitor.visit(std::move(one));
+      co_return Result<void>{};
+    }(visitor_, std::move(visit)));
+  }
+  co_return co_await group.join();
+}
+
+namespace {
+
+// A mistake in what was asked for, before anything is begun.
+std::optional<std::string> mistake_in(const Selection& selection, const config::Config& config) {
+  if (selection.rule && config.find_rule(*selection.rule) == nullptr) {
+    return fmt::format("--rule {}: the configuration has no such rule", *selection.rule);
+  }
+  if (selection.target) {
+    const bool known =
+        std::any_of(config.rules.begin(), config.rules.end(), [&](const config::Rule& rule) {
+          return std::find(rule.targets.begin(), rule.targets.end(), *selection.target) !=
+                 rule.targets.end();
+        });
+    if (!known) return fmt::format("--target {}: no rule has that target", *selection.target);
+  }
+  for (const std::string& image : selection.images) {
+    if (auto name = oci::ImageName::parse(image); !name) return name.error().message;
+  }
+  return std::nullopt;
+}
+
+// Whether every source, or every target, that the selection needs never answered.
+bool never_answered(const Answers& answers, const Selection& selection,
+                    const config::Config& config) {
+  bool any_source = false;
+  bool any_target = false;
+  for (const config::Rule& rule : config.rules) {
+    if (selection.rule && rule.name != *selection.rule) continue;
+    any_source = any_source || answers.from(rule.source);
+    for (const std::string& target : rule.targets) {
+      if (!selection.target || target == *selection.target)
+        any_target = any_target || answers.from(target);
+    }
+  }
+  return !any_source || !any_target;
+}
+
+}  // namespace
+
+int run_batch(const Common& common, const Selection& selection, Answers& answers,
+              const MakeVisitor& make) {
+  const auto config = load_config(common.config_file);
+  if (!config) return 2;
+  if (const auto mistake = mistake_in(selection, *config)) {
+    fmt::print(stderr, "{}\n", *mistake);
+    return 2;
+  }
+  asio::io_context loop(1);
+  http::Client client(loop.get_executor(), user_agent(config->region));
+  Fleet fleet(client, *config, answers, config->retry.for_one_shot().longest_pause);
+  const auto visitor = make(*config, fleet);
+  Batch batch(loop.get_executor(), *config, fleet, selection, *visitor);
+  bool complete = false;
+  asio::signal_set signals(loop, SIGINT, SIGTERM);
+  signals.async_wait([&](asio::error_code error, int) {
+    if (!error) loop.stop();
+  });
+  asio::co_spawn(loop, batch.run(), [&](const std::exception_ptr& thrown) {
+    complete = !thrown;
+    loop.stop();
+  });
+  loop.run();
+  const int code = visitor->finish();
+  if (!complete) {
+    fmt::print(stderr, "interrupted: not everything was looked at\n");
+    return 1;
+  }
+  return code != 0 && never_answered(answers, selection, *config) ? 3 : code;
+}
+
+}  // namespace transship::commands

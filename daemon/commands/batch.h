@@ -1,0 +1,110 @@
+#pragma once
+
+#include <asio/awaitable.hpp>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "daemon/commands/commands.h"
+#include "daemon/fleet.h"
+#include "replicator/image_copy.h"
+
+// What `plan`, `sync` and `verify` have in common: they go over the images that the rules match, at
+// the targets of every region, and do something with each.
+namespace transship::commands {
+
+// One image at one target.
+struct Visit {
+  const config::Rule& rule;
+  std::string target;
+  oci::Repository repository;
+  oci::Reference reference;
+  oci::Repository target_repository;
+  std::optional<ImageJob::Seen> target_seen;  // absent, where the target's list says so
+  std::optional<oci::Digest> source_seen;     // where the source was asked already
+
+  [[nodiscard]] std::string image() const { return repository.str() + reference.suffix(); }
+  [[nodiscard]] std::string target_image() const {
+    return target_repository.str() + reference.suffix();
+  }
+};
+
+// An image or a list that could not be had; names that are not known are empty.
+struct Unexamined {
+  std::string rule;
+  std::string target;
+  std::string image;
+  Error error;
+};
+
+// What a command does with each.
+class Visitor {
+ public:
+  virtual ~Visitor() = default;
+  virtual asio::awaitable<void> visit(Visit visit) = 0;
+  virtual void unexamined(const Unexamined& what) = 0;
+  // Prints the sums. 0, or 1 where something failed or differs.
+  virtual int finish() = 0;
+};
+
+// Which registries answered anything at all.
+class Answers : public Observer {
+ public:
+  void request_done(std::string_view registry, std::string_view method, int code,
+                    std::chrono::duration<double> seconds) override;
+  void bytes_moved(std::string_view source, std::string_view target, std::uint64_t bytes) override;
+  [[nodiscard]] bool from(const std::string& registry) const {
+    return answered_.contains(registry);
+  }
+  [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
+
+ private:
+  std::set<std::string> answered_;
+  std::uint64_t bytes_ = 0;
+};
+
+// Goes over what the rules match. Lists are read once for each repository and side; images are
+// visited side by side, as many at once as `transfers.images` allows for each target.
+class Batch {
+ public:
+  Batch(asio::any_io_executor executor, const config::Config& config, Fleet& fleet,
+        Selection selection, Visitor& visitor);
+
+  asio::awaitable<void> run();
+
+ private:
+  struct Side;
+  asio::awaitable<void> over_rule(const config::Rule& rule);
+  asio::awaitable<void> over_named(const config::Rule& rule);
+  asio::awaitable<void> over_repository(const config::Rule& rule, oci::Repository repository,
+                                        std::set<std::string>& dead);
+  asio::awaitable<Result<void>> over_tag(const config::Rule& rule, const std::vector<Side>& sides,
+                                         oci::Repository repository, oci::Tag tag,
+                                         Semaphore::Place place);
+  [[nodiscard]] std::vector<std::string> targets_of(const config::Rule& rule) const;
+  [[nodiscard]] std::optional<oci::Repository> target_repository(const config::Rule& rule,
+                                                                 const std::string& target,
+                                                                 const oci::Repository& repository);
+  void list_failed(const config::Rule& rule, const Error& error);
+
+  asio::any_io_executor executor_;
+  const config::Config& config_;
+  Fleet& fleet_;
+  Selection selection_;
+  Visitor& visitor_;
+  Semaphore places_;
+  std::set<std::string> matched_;  // named images that some rule wanted
+};
+
+// Reads the configuration, checks the selection against it, and takes `make`'s visitor over
+// everything. Returns the command's exit code: 2 for a mistake, 1 when interrupted, 3 where every
+// source or every target needed never answered, else what the visitor's finish() says.
+using MakeVisitor = std::function<std::unique_ptr<Visitor>(const config::Config&, Fleet&)>;
+int run_batch(const Common& common, const Selection& selection, Answers& answers,
+              const MakeVisitor& make);
+
+}  // namespace transship::commands
