@@ -20,6 +20,7 @@ constexpr std::size_t tags_at_once = 64;
 
 void Answers::request_done(std::string_view registry, std::string_view, int code,
                            std::chrono::duration<double>) {
+  asked_.insert(std::string(registry));
   if (code != 0) answered_.insert(std::string(registry));
 }
 
@@ -213,20 +214,22 @@ std::optional<std::string> mistake_in(const Selection& selection, const config::
   return std::nullopt;
 }
 
-// Whether every source, or every target, that the selection needs never answered.
-bool never_answered(const Answers& answers, const Selection& selection,
-                    const config::Config& config) {
-  bool any_source = false;
-  bool any_target = false;
+// Whether the sources, or the targets, that were asked never said anything.
+bool never_answered(const Answers& answers, const config::Config& config) {
+  std::set<std::string> sources;
+  std::set<std::string> targets;
   for (const config::Rule& rule : config.rules) {
-    if (selection.rule && rule.name != *selection.rule) continue;
-    any_source = any_source || answers.from(rule.source);
-    for (const std::string& target : rule.targets) {
-      if (!selection.target || target == *selection.target)
-        any_target = any_target || answers.from(target);
-    }
+    sources.insert(rule.source);
+    targets.insert(rule.targets.begin(), rule.targets.end());
   }
-  return !any_source || !any_target;
+  const auto all_silent = [&](const std::set<std::string>& names) {
+    const bool any_silent = std::any_of(names.begin(), names.end(),
+                                        [&](const auto& name) { return answers.silent(name); });
+    const bool any_answer = std::any_of(names.begin(), names.end(),
+                                        [&](const auto& name) { return answers.from(name); });
+    return any_silent && !any_answer;
+  };
+  return all_silent(sources) || all_silent(targets);
 }
 
 }  // namespace
@@ -259,7 +262,7 @@ int run_batch(const Common& common, const Selection& selection, Answers& answers
     fmt::print(stderr, "interrupted: not everything was looked at\n");
     return 1;
   }
-  return code != 0 && never_answered(answers, selection, *config) ? 3 : code;
+  return code != 0 && never_answered(answers, *config) ? 3 : code;
 }
 
 }  // namespace transship::commands

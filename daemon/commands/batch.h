@@ -60,9 +60,14 @@ class Answers : public Observer {
   [[nodiscard]] bool from(const std::string& registry) const {
     return answered_.contains(registry);
   }
+  // It was asked, and never said anything.
+  [[nodiscard]] bool silent(const std::string& registry) const {
+    return asked_.contains(registry) && !from(registry);
+  }
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
 
  private:
+  std::set<std::string> asked_;
   std::set<std::string> answered_;
   std::uint64_t bytes_ = 0;
 };

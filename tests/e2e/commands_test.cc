@@ -32,7 +32,7 @@ class Commands : public ::testing::Test {
     return run(std::move(words));
   }
   // The JSON Lines of a command, which must end with a total.
-  [[nodiscard]] std::vector<Json> lines(std::vector<std::string> words, int exit_code) const {
+  std::vector<Json> lines(std::vector<std::string> words, int exit_code) const {
     words.insert(words.end(), {"--output", "json"});
     const Finished finished = command(std::move(words));
     EXPECT_EQ(finished.exit_code, exit_code) << finished.output << finished.errors;

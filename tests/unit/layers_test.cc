@@ -20,7 +20,7 @@ const std::map<std::string, std::set<std::string>> allowed{
     {"replicator/registry", {"replicator/base", "replicator/oci", "replicator/http"}},
     {"replicator", {"replicator/base", "replicator/oci", "replicator/http", "replicator/registry"}},
     {"monitoring", {"replicator/base"}},
-    {"daemon/events", {"replicator/base"}},
+    {"daemon/events", {"replicator/base", "replicator/oci"}},
     {"daemon/bus", {"replicator/base"}},
     {"daemon",
      {"config", "monitoring", "daemon/events", "daemon/bus", "replicator", "replicator/base",
