@@ -50,13 +50,14 @@ void NatsServer::start() {
 }
 
 DaemonProcess::DaemonProcess(std::string program, std::string configuration,
-                             std::vector<std::string> environment, std::uint16_t port)
+                             std::vector<std::string> environment, std::uint16_t port,
+                             const std::string& http_more)
     : program_(std::move(program)),
       environment_(std::move(environment)),
       port_(port == 0 ? free_port() : port) {
   write_file(directory_ / "transship.yaml",
-             fmt::format("{}\nhttp: {{listen: '127.0.0.1:{}'}}\nstate: {}\n", configuration, port_,
-                         (directory_ / "state").string()));
+             fmt::format("{}\nhttp: {{listen: '127.0.0.1:{}'{}}}\nstate: {}\n", configuration,
+                         port_, http_more, (directory_ / "state").string()));
   start();
 }
 

@@ -49,9 +49,11 @@ class NatsServer {
 // The program under test as a daemon.
 class DaemonProcess {
  public:
-  // `configuration` lacks the http section and the state, which are added here.
+  // `configuration` lacks the http section and the state, which are added here; `http_more` goes
+  // into that section, behind a comma.
   DaemonProcess(std::string program, std::string configuration,
-                std::vector<std::string> environment = {}, std::uint16_t port = 0);
+                std::vector<std::string> environment = {}, std::uint16_t port = 0,
+                const std::string& http_more = {});
 
   [[nodiscard]] std::string url() const { return "http://127.0.0.1:" + std::to_string(port_); }
   [[nodiscard]] std::string config_file() const { return (directory_ / "transship.yaml").string(); }
