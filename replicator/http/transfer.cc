@@ -58,8 +58,8 @@ void Transfer::set_options() {
   curl_easy_setopt(easy_, CURLOPT_CONNECTTIMEOUT_MS, in_ms(request_.timeouts.connect));
   curl_easy_setopt(easy_, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   curl_easy_setopt(easy_, CURLOPT_ERRORBUFFER, &error_text_[0]);
-  curl_easy_setopt(easy_, CURLOPT_BUFFERSIZE, static_cast<long>(buffer_bytes));
-  curl_easy_setopt(easy_, CURLOPT_UPLOAD_BUFFERSIZE, static_cast<long>(buffer_bytes));
+  curl_easy_setopt(easy_, CURLOPT_BUFFERSIZE, static_cast<long>(read_bytes));
+  curl_easy_setopt(easy_, CURLOPT_UPLOAD_BUFFERSIZE, static_cast<long>(read_bytes));
   curl_easy_setopt(easy_, CURLOPT_HEADERFUNCTION, &Transfer::on_header);
   curl_easy_setopt(easy_, CURLOPT_HEADERDATA, this);
   curl_easy_setopt(easy_, CURLOPT_WRITEFUNCTION, &Transfer::on_body);
@@ -157,12 +157,13 @@ std::size_t Transfer::take_header(std::string_view line) {
 }
 
 std::size_t Transfer::take_body(std::string_view bytes) {
-  if (received_.size() >= buffer_bytes) {
-    receive_paused_ = true;
-    return CURL_WRITEFUNC_PAUSE;
-  }
-  if (received_.capacity() < buffer_bytes) received_.reserve(buffer_bytes);
+  if (received_.empty()) received_.reserve(buffer_bytes + read_bytes);
   received_.append(bytes);
+  // What libcurl has read already is taken to its end: a refused piece it would keep in a copy.
+  if (!receive_paused_ && received_.size() >= buffer_bytes) {
+    receive_paused_ = true;
+    apply_pauses();
+  }
   moved(bytes.size());
   changed_.notify();
   return bytes.size();
@@ -257,6 +258,11 @@ void Transfer::check_deadlines() {
   }
 }
 
+void Transfer::apply_pauses() {
+  curl_easy_pause(easy_,
+                  (receive_paused_ ? CURLPAUSE_RECV : 0) | (send_paused_ ? CURLPAUSE_SEND : 0));
+}
+
 asio::awaitable<Result<bool>> Transfer::write(Chunk chunk) {
   while (!done_ && !head_complete_ && to_send_bytes_ >= buffer_bytes) co_await changed_.wait();
   if (done_ && error_) co_return fail(*error_);
@@ -265,7 +271,7 @@ asio::awaitable<Result<bool>> Transfer::write(Chunk chunk) {
   if (!chunk->empty()) to_send_.push_back(std::move(chunk));
   if (send_paused_) {
     send_paused_ = false;
-    curl_easy_pause(easy_, CURLPAUSE_CONT);
+    apply_pauses();
   }
   co_return true;
 }
@@ -285,7 +291,7 @@ asio::awaitable<Result<Chunk>> Transfer::read() {
   auto chunk = std::make_shared<const std::string>(std::exchange(received_, std::string()));
   if (receive_paused_ && !done_) {
     receive_paused_ = false;
-    curl_easy_pause(easy_, CURLPAUSE_CONT);  // may call take_body at once
+    apply_pauses();  // may call take_body at once
   }
   co_return chunk;
 }

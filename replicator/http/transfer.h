@@ -10,7 +10,8 @@
 #include "replicator/base/task.h"
 #include "replicator/http/client.h"
 
-// Inside the HTTP client: one easy handle and what flows through it. Nothing outside replicator/http includes this.
+// Inside the HTTP client: one easy handle and what flows through it. Nothing outside
+// replicator/http includes this.
 namespace transship::http {
 
 class Engine;
@@ -31,8 +32,12 @@ class Transfer {
   void break_off(std::string reason);  // we are
   void check_deadlines();
 
-  // The bounded buffers between libcurl and the coroutines, bytes. One chunk more than that can lie in each.
-  static constexpr std::size_t buffer_bytes = 256UL << 10U;
+  // libcurl's own buffers, what one system call moves. Small enough that the bytes of a few
+  // transfers stay in the processor's cache from the socket to the hash to the socket.
+  static constexpr std::size_t read_bytes = 128UL << 10U;
+  // The bounded buffers between libcurl and the coroutines. One read, or one chunk, more than that
+  // can lie in each.
+  static constexpr std::size_t buffer_bytes = 128UL << 10U;
   static constexpr std::size_t header_bytes_max = 256UL << 10U;
 
  private:
@@ -47,6 +52,7 @@ class Transfer {
   std::size_t take_header(std::string_view line);
   std::size_t take_body(std::string_view bytes);
   std::size_t give_body(char* into, std::size_t size);
+  void apply_pauses();
   void moved(std::size_t bytes);
   void end(std::optional<Error> error);
   [[nodiscard]] Error error_of(CURLcode code) const;
@@ -66,7 +72,7 @@ class Transfer {
   bool head_complete_ = false;
   std::size_t header_bytes_ = 0;
 
-  std::string received_;           // what libcurl gave and nobody has read yet
+  std::string received_;  // what libcurl gave and nobody has read yet
   bool receive_paused_ = false;
 
   std::deque<Chunk> to_send_;

@@ -30,7 +30,7 @@ class EngineFaultsTest : public EngineTest {
   }
   Result<ImageResult> copy() {
     Options options;
-    options.timeouts.stall = milliseconds(500);
+    options.timeouts.stall = stall_;
     auto& source = connect("source", from_.url(), options);
     auto& target = target_of(connect("target", to_.url(), options));
     return loop_.run(copy_image(job(source, "a:v1", target, "a")));
@@ -55,6 +55,7 @@ class EngineFaultsTest : public EngineTest {
   const std::string content_ = noise(1, 1'000'000);
   const std::string layer_ = oci::Digest::of(content_).str();
   const TestImage image_ = make_image_of({content_}, 1);
+  milliseconds stall_{30'000};
   MemoryRegistry from_;
   MemoryRegistry to_;
 };
@@ -106,6 +107,7 @@ TEST_F(EngineFaultsTest, ASourceThatHangsUpInTheMiddle) {
 }
 
 TEST_F(EngineFaultsTest, ASourceThatStopsSending) {
+  stall_ = milliseconds(500);
   from_.set_distortion([&](const HostRequest& request, HostReply& reply) {
     if (!is_layer_get(request)) return;
     reply.piece_bytes = 500'000;
