@@ -242,5 +242,46 @@ TEST_F(Commands, CopyTakesTagsDigestsAndDefaults) {
   EXPECT_EQ(Json::parse(absent.output)["error"]["kind"], "not_found");
 }
 
+TEST_F(Commands, CopyTakesCredentialsFromTheDockerConfiguration) {
+  MemoryRegistry::Traits traits;
+  traits.basic_auth = "robot:s3cret";
+  traits.bearer_auth = true;
+  MemoryRegistry locked(traits);
+  const std::string digest = source.hold("team/app", "v1", make_image(1));
+  const std::vector<std::string> words{TRANSSHIP_PROGRAM, "copy",
+                                       fmt::format("http://{}/team/app:v1", source.host()),
+                                       fmt::format("http://{}/team/app", locked.host())};
+  write_file(directory / "config.json", "{}");
+  const std::vector<std::string> environment{"DOCKER_CONFIG=" + directory.path().string()};
+  const Finished refused = run(words, environment);
+  EXPECT_EQ(refused.exit_code, 1) << "a 401 is an answer";
+  EXPECT_EQ(refused.errors.find("s3cret"), std::string::npos);
+  write_file(directory / "config.json",
+             fmt::format(R"({{"auths":{{"{}":{{"username":"robot","password":"s3cret"}}}}}})",
+                         locked.host()));
+  const Finished taken = run(words, environment);
+  EXPECT_EQ(taken.exit_code, 0) << taken.errors;
+  EXPECT_EQ(locked.digest_of("team/app", "v1"), digest);
+}
+
+TEST_F(Commands, CheckTellsEveryMistakeWithItsPlaceAndOnlineReachesEachRegistry) {
+  write_file(config(),
+             "registries: {a: {url: 'ftp://x'}}\nrules: [{name: r, source: b, targets: [a], "
+             "repositories: '**'}]\nfoo: 1\n");
+  const Finished wrong = command({"check"});
+  EXPECT_EQ(wrong.exit_code, 2);
+  EXPECT_NE(wrong.output.find(config() + ":1:"), std::string::npos) << wrong.output;
+  EXPECT_NE(wrong.output.find(config() + ":2:"), std::string::npos) << wrong.output;
+  EXPECT_NE(wrong.output.find(config() + ":3:"), std::string::npos) << wrong.output;
+  configure("repositories: ['**']");
+  EXPECT_EQ(command({"check"}).exit_code, 0);
+  EXPECT_TRUE(source.seen().empty());
+  EXPECT_EQ(command({"check", "--online"}).exit_code, 0);
+  EXPECT_FALSE(source.seen().empty());
+  configure("repositories: ['**']",
+            fmt::format("  dead: {{url: 'http://127.0.0.1:{}'}}\n", free_port()), "[target, dead]");
+  EXPECT_EQ(command({"check", "--online"}).exit_code, 1);
+}
+
 }  // namespace
 }  // namespace transship::testing

@@ -39,7 +39,7 @@ std::string push_event(const std::string& repository, const std::string& tag,
 class IntakeTest : public ::testing::Test {
  protected:
   void start(const std::string& registries_more = {}, const std::string& http_more = {},
-             const std::string& bus = {}) {
+             const std::string& bus = {}, std::vector<std::string> environment = {}) {
     daemon.emplace(
         TRANSSHIP_PROGRAM,
         fmt::format(
@@ -47,7 +47,7 @@ class IntakeTest : public ::testing::Test {
             "reconcile: {{at_start: false, interval: 7d}}\n"
             "rules:\n  - {{name: r, source: source, targets: [target], repositories: ['**']}}\n",
             source.url(), registries_more, target.url(), bus),
-        std::vector<std::string>{}, 0, http_more);
+        std::move(environment), 0, http_more);
     ASSERT_TRUE(daemon->wait_until_ready()) << daemon->log();
   }
   [[nodiscard]] int post(const std::string& path, const std::string& body,
@@ -161,6 +161,33 @@ TEST_F(IntakeTest, SlowClientsBlockNobody) {
   EXPECT_EQ(http("GET", daemon->url() + "/healthz").status, 200);
   EXPECT_EQ(post("/intake/source", R"({"events":[]})"), 202);
   for (const int socket : sockets) ::close(socket);
+}
+
+TEST_F(IntakeTest, TimedASlowRegistryAndASlowDiskDoNotDelayHealthz) {
+  target.set_fault([](const HostRequest& request) -> std::optional<HostReply> {
+    if (request.path != "/v2/") std::this_thread::sleep_for(std::chrono::milliseconds(700));
+    return std::nullopt;
+  });
+  start({}, {}, {},
+        {std::string("LD_PRELOAD=") + TRANSSHIP_SLOW_DISK, "SLOW_DISK_MS=500",
+         "ASAN_OPTIONS=verify_asan_link_order=0"});
+  std::thread pusher([&] {
+    for (std::uint64_t i = 0; i < 10; ++i) {
+      const std::string tag = fmt::format("v{}", i);
+      const std::string digest = source.hold("team/app", tag, make_image(i, {2'000'000}));
+      EXPECT_EQ(post("/intake/source", push_event("team/app", tag, digest, "e" + tag)), 202);
+    }
+  });
+  std::chrono::milliseconds slowest{0};
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(4);
+  while (std::chrono::steady_clock::now() < until) {
+    const auto asked = std::chrono::steady_clock::now();
+    EXPECT_EQ(http("GET", daemon->url() + "/healthz").status, 200);
+    slowest = std::max(slowest, std::chrono::duration_cast<std::chrono::milliseconds>(
+                                    std::chrono::steady_clock::now() - asked));
+  }
+  pusher.join();
+  EXPECT_LT(slowest.count(), 100) << daemon->log();
 }
 
 // --- JetStream
