@@ -62,6 +62,12 @@ Result<Url> Url::parse(std::string_view text) {
       !part_of(url.get(), CURLUPART_PASSWORD).empty()) {
     return invalid(text, "it holds credentials");
   }
+  // libcurl decodes a host, and reads "33%38" as something else the second time.
+  const std::size_t authority = scheme_end + 3;
+  const std::size_t from = std::min(text.find_first_of("/?#", authority), text.size());
+  if (text.substr(authority, from - authority).find('%') != std::string_view::npos) {
+    return invalid(text, "an escape in its host");
+  }
   parsed.host = part_of(url.get(), CURLUPART_HOST);
   std::transform(parsed.host.begin(), parsed.host.end(), parsed.host.begin(), [](char c) {
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
@@ -71,8 +77,6 @@ Result<Url> Url::parse(std::string_view text) {
   if (parsed.host.empty() || parsed.port == 0) return invalid(text, "no host or no port");
 
   // The target as it was written: behind the authority, up to a fragment.
-  const std::size_t authority = scheme_end + 3;
-  const std::size_t from = std::min(text.find_first_of("/?#", authority), text.size());
   parsed.target = text.substr(from, std::min(text.find('#', from), text.size()) - from);
   if (!parsed.target.starts_with('/')) parsed.target.insert(0, "/");
   return parsed;
