@@ -19,6 +19,11 @@ milliseconds retry_pause(const config::RetryPolicy& policy, unsigned failures,
   return std::min(pause, policy.longest_pause);
 }
 
+bool worth_another_try(const Error& error) {
+  return error.kind == ErrorKind::transient || error.kind == ErrorKind::throttled ||
+         error.kind == ErrorKind::corrupt;
+}
+
 std::optional<milliseconds> next_look_with_digest(milliseconds age) {
   constexpr std::array looks{milliseconds(100), milliseconds(300), milliseconds(1000),
                              milliseconds(3000)};

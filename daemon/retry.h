@@ -19,6 +19,10 @@ std::chrono::milliseconds retry_pause(const config::RetryPolicy& policy, unsigne
                                       std::optional<std::chrono::milliseconds> retry_after,
                                       Random& random);
 
+// Whether a one-shot command should try again: what an operator has to mend, or what is not there,
+// stays so.
+bool worth_another_try(const Error& error);
+
 // Registries tell of a push before they serve it. After a look at the source that began `age` after
 // the event arrived and did not show what the event said, this is the age at which to look again;
 // nullopt: the push is stale, believe the source.

@@ -7,8 +7,10 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "daemon/commands/batch.h"
 #include "daemon/commands/commands.h"
 #include "daemon/commands/load.h"
+#include "daemon/commands/progress.h"
 #include "daemon/fleet.h"
 #include "daemon/retry.h"
 #include "replicator/image_copy.h"
@@ -16,21 +18,6 @@
 namespace transship::commands {
 
 namespace {
-
-// Which registries answered anything at all.
-class Answers final : public Observer {
- public:
-  void request_done(std::string_view registry, std::string_view, int code,
-                    std::chrono::duration<double>) override {
-    if (code != 0) answered_.insert(std::string(registry));
-  }
-  [[nodiscard]] bool from(const std::string& registry) const {
-    return answered_.contains(registry);
-  }
-
- private:
-  std::set<std::string> answered_;
-};
 
 struct Ends {
   oci::FullReference source;
@@ -78,11 +65,6 @@ Result<std::unique_ptr<registry::Registry>> open_registry(http::Client& client,
                                               registry::docker_config(url->authority()), observer);
 }
 
-bool worth_another_try(const Error& error) {
-  return error.kind == ErrorKind::transient || error.kind == ErrorKind::throttled ||
-         error.kind == ErrorKind::corrupt;
-}
-
 asio::awaitable<Result<ImageResult>> copy_with_retries(registry::Registry& source, Target& target,
                                                        Ends ends) {
   const config::RetryPolicy policy = config::Retry{}.for_one_shot();
@@ -113,48 +95,40 @@ asio::awaitable<Result<ImageResult>> copy_with_retries(registry::Registry& sourc
   }
 }
 
-nlohmann::ordered_json as_json(const Ends& ends, const std::string& source,
-                               const std::string& target, const Result<ImageResult>& result,
-                               double seconds) {
-  const auto text = [](const oci::FullReference& end, const std::string& suffix) {
-    return end.repository.str() + suffix;
-  };
-  std::string target_suffix = ends.target_tag ? ":" + ends.target_tag->str() : std::string();
-  if (target_suffix.empty() && result) target_suffix = "@" + result->digest->str();
-  if (target_suffix.empty() && ends.target_digest) target_suffix = "@" + ends.target_digest->str();
-  if (target_suffix.empty()) target_suffix = ends.source_reference.suffix();
-  const ImageResult none{ImageOutcome::unchanged, {}, {}, {}};
-  const ImageResult& shown = result ? *result : none;
-  nlohmann::ordered_json line{{"type", "image"},
-                              {"source", source},
-                              {"target", target},
-                              {"image", text(ends.source, ends.source_reference.suffix())},
-                              {"target_image", text(ends.target, target_suffix)},
-                              {"digest", nullptr},
-                              {"outcome", result ? to_string(result->outcome) : "failed"},
-                              {"blobs",
-                               {{"copied", shown.blobs.copied},
-                                {"mounted", shown.blobs.mounted},
-                                {"present", shown.blobs.present}}},
-                              {"bytes",
-                               {{"sent", shown.bytes.sent},
-                                {"mounted", shown.bytes.mounted},
-                                {"present", shown.bytes.present}}},
-                              {"seconds", seconds},
-                              {"error", nullptr}};
-  if (result) {
-    line["digest"] = result->digest->str();
-  } else {
-    line["error"] = {{"kind", to_string(result.error().kind)}, {"message", result.error().message}};
+// The image at the target, as far as it is known.
+std::string target_image(const Ends& ends, const Result<ImageResult>& result) {
+  std::string suffix = ends.source_reference.suffix();
+  if (ends.target_tag) {
+    suffix = ":" + ends.target_tag->str();
+  } else if (result) {
+    suffix = "@" + result->digest->str();
+  } else if (ends.target_digest) {
+    suffix = "@" + ends.target_digest->str();
   }
-  return line;
+  return ends.target.repository.str() + suffix;
 }
 
-void print(const Common& common, const nlohmann::ordered_json& line,
-           const Result<ImageResult>& result) {
+Json as_json(const Ends& ends, const std::string& source, const std::string& target,
+             const Result<ImageResult>& result, double seconds) {
+  const ImageResult none{};
+  const ImageResult& shown = result ? *result : none;
+  return {{"type", "image"},
+          {"source", source},
+          {"target", target},
+          {"image", ends.source.repository.str() + ends.source_reference.suffix()},
+          {"target_image", target_image(ends, result)},
+          {"digest", result ? Json(result->digest->str()) : Json()},
+          {"outcome", result ? to_string(result->outcome) : "failed"},
+          {"blobs", blobs_json(shown.blobs)},
+          {"bytes", bytes_json(shown.bytes)},
+          {"seconds", seconds},
+          {"error", result ? Json() : error_json(result.error())}};
+}
+
+void print(const Common& common, const Json& line, const Result<ImageResult>& result) {
   if (!result) fmt::print(stderr, "{}\n", result.error().message);
   if (common.output == Output::json) {
-    fmt::print("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    print_json(line);
   } else if (result) {
     fmt::print("{}: {}/{} at {}\n", to_string(result->outcome), line["target"].get<std::string>(),
                line["target_image"].get<std::string>(), result->digest->str());

@@ -51,11 +51,6 @@ class Sync final : public Visitor {
   } total_;
 };
 
-bool worth_another_try(const Error& error) {
-  return error.kind == ErrorKind::transient || error.kind == ErrorKind::throttled ||
-         error.kind == ErrorKind::corrupt;
-}
-
 asio::awaitable<Result<ImageResult>> Sync::copy(const Visit& visit) {
   for (unsigned attempt = 1;; ++attempt) {
     const auto* tag = visit.reference.tag();
