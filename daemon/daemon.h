@@ -27,6 +27,8 @@ class Daemon {
   asio::awaitable<void> reach_registries();
   asio::awaitable<void> reach(std::string registry);
   asio::awaitable<void> watch_bus();
+  asio::awaitable<void> watch_dead_letters();
+  bool retry(const bus::DeadLetter& letter);
   asio::awaitable<void> feed_watchdog();
   asio::awaitable<void> wait_for_signal();
   asio::awaitable<void> shut_down();
@@ -45,6 +47,8 @@ class Daemon {
   Status status_;
   http::Client client_;
   Fleet fleet_;
+  DeadLetterBook dead_letters_;
+  DeadLettersApi dead_letters_api_;
   Intake intake_;
   Api api_;
   HttpServer server_;

@@ -98,6 +98,30 @@ int main(int argc, char** argv) {
                      "Where the daemon listens; default: http.listen of the configuration");
   status->callback([&] { code = transship::commands::status(common, url); });
 
+  transship::commands::DeadRequest dead_request;
+  CLI::App* dead = app.add_subcommand("dead", "The images that a running daemon has given up");
+  dead->require_subcommand(1);
+  static const std::map<std::string, const char*> dead_actions{
+      {"list", "List them, and why each was given up"},
+      {"retry", "Send them again, with all their tries"},
+      {"drop", "Forget them: they no longer count as pending"}};
+  for (const auto& [action, help] : dead_actions) {
+    CLI::App* command = dead->add_subcommand(action, help);
+    add_config(*command, common);
+    add_output(*command, common);
+    command->add_option("--url", dead_request.url,
+                        "Where the daemon listens; default: http.listen of the configuration");
+    command->add_option("--target", dead_request.target, "Only those of this target");
+    if (action != "list") {
+      command->add_option("ID", dead_request.ids, "Which, by the ids that `dead list` shows");
+      command->add_flag("--all", dead_request.all, "All of them, or all of the target");
+    }
+    command->callback([&, name = action] {
+      dead_request.action = name;
+      code = transship::commands::dead(common, dead_request);
+    });
+  }
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

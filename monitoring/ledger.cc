@@ -57,6 +57,10 @@ void Ledger::failed(PairId pair, LastError error) {
   accounts_.at(pair).last_error = std::move(error);
 }
 
+void Ledger::set_dead_letters(PairId pair, std::uint64_t count) {
+  accounts_.at(pair).dead_letters = count;
+}
+
 void Ledger::reconciled(PairId pair, Time) { accounts_.at(pair).reconciled = true; }
 
 void Ledger::set_listening(bool listening, Time now) {
@@ -68,10 +72,10 @@ void Ledger::set_listening(bool listening, Time now) {
 }
 
 Ledger::Report Ledger::report_of(const Account& account, Time now) const {
-  Report report{account.pair,      0,
-                std::nullopt,      account.images.size(),
-                account.bytes_sum, account.last_success,
-                account.last_error};
+  Report report{account.pair,         0,
+                std::nullopt,         account.images.size(),
+                account.bytes_sum,    account.dead_letters,
+                account.last_success, account.last_error};
   Time until = deaf_since_.value_or(now);
   if (!account.pushes.empty()) {
     const Time oldest = *account.pushes.begin();
