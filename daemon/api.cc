@@ -123,6 +123,10 @@ asio::awaitable<HttpResponse> Api::for_operators(HttpRequest request) {
   if (request.path == "/api/v1/status") {
     co_return is_read(request) ? json(parts_.status.report()) : not_allowed("GET, HEAD");
   }
+  if (request.path == "/api/v1/why") {
+    if (!is_read(request)) co_return not_allowed("GET, HEAD");
+    co_return co_await parts_.why.answer(std::move(request));
+  }
   if (request.path == "/api/v1/dead-letters") {
     if (is_read(request)) co_return co_await parts_.dead_letters.list(std::move(request));
     if (request.method == "POST") co_return co_await parts_.dead_letters.act(std::move(request));

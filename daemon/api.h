@@ -11,6 +11,7 @@
 #include "daemon/intake.h"
 #include "daemon/status.h"
 #include "daemon/tokens.h"
+#include "daemon/why.h"
 
 namespace transship {
 
@@ -21,6 +22,7 @@ class Api {
     Intake& intake;
     Status& status;
     DeadLettersApi& dead_letters;
+    Why& why;
     std::function<std::string()> metrics;  // the text of /metrics
     // Asks for a reconciliation of a rule and a target, of all where a name is empty; false where
     // there is no such pair.

@@ -66,8 +66,16 @@ Daemon::Daemon(asio::io_context& loop, const config::Config& config)
       dead_letters_(bus_->dead_letters(), config, routes_, ledger_, metrics_),
       dead_letters_api_(dead_letters_, routes_,
                         [this](const bus::DeadLetter& letter) { return retry(letter); }),
+      outages_(loop.get_executor(), config.retry.for_daemon(),
+               {[this](const std::string& registry) { return fleet_.registry(registry).ping(); },
+                [this](asio::awaitable<void> part) { spawn(std::move(part)); },
+                [this](const std::string& registry, bool out) {
+                  for (const auto& worker : workers_) worker->registry_changed(registry, out);
+                }}),
+      why_({config, routes_, fleet_, dead_letters_, outages_,
+            [this](const std::string& target) { return worker_of(target); }}),
       intake_(*bus_, status_, metrics_, instance_),
-      api_(config, {intake_, status_, dead_letters_api_, [this] { return metrics(); },
+      api_(config, {intake_, status_, dead_letters_api_, why_, [this] { return metrics(); },
                     [this](const std::string& rule, const std::string& target) {
                       return reconciler_ && reconciler_->request(rule, target);
                     }}),
@@ -197,8 +205,8 @@ asio::awaitable<Result<void>> Daemon::open_bus() {
 }
 
 WorkerShared Daemon::shared() {
-  return {loop_.get_executor(), config_,  routes_, fleet_, ledger_, metrics_,
-          dead_letters_,        instance_};
+  return {loop_.get_executor(), config_,  routes_,  fleet_, ledger_, metrics_,
+          dead_letters_,        outages_, instance_};
 }
 
 asio::awaitable<Result<void>> Daemon::open_workers() {
@@ -249,7 +257,9 @@ asio::awaitable<void> Daemon::watch_bus() {
       if (!known) break;
       auto backlog = co_await worker->inbox().backlog();
       known = backlog.has_value();
-      if (backlog) pending += backlog->messages;
+      if (!backlog) break;
+      pending += backlog->messages;
+      worker->set_backlog(*backlog);
     }
     if (known) status_.set_bus_pending(pending);
     co_await pause(look_at_bus_every);
@@ -265,16 +275,21 @@ asio::awaitable<void> Daemon::watch_dead_letters() {
   }
 }
 
+Worker* Daemon::worker_of(const std::string& target) const {
+  const auto found = std::find_if(workers_.begin(), workers_.end(),
+                                  [&](const auto& worker) { return worker->target() == target; });
+  return found == workers_.end() ? nullptr : found->get();
+}
+
 bool Daemon::retry(const bus::DeadLetter& letter) {
   const config::Rule* rule = config_.find_rule(letter.rule);
-  const auto worker = std::find_if(workers_.begin(), workers_.end(),
-                                   [&](const auto& one) { return one->target() == letter.target; });
+  Worker* worker = worker_of(letter.target);
   const std::size_t colon = letter.image.rfind(':');
-  if (rule == nullptr || worker == workers_.end() || colon == std::string::npos) return false;
+  if (rule == nullptr || worker == nullptr || colon == std::string::npos) return false;
   for (const Route& route : routes_.to(letter.target, rule->source, letter.image.substr(0, colon),
                                        letter.image.substr(colon + 1))) {
     if (route.rule != rule) continue;
-    (*worker)->retry(route, letter);
+    worker->retry(route, letter);
     return true;
   }
   return false;
@@ -306,6 +321,7 @@ asio::awaitable<void> Daemon::shut_down() {
   ::sd_notify(0, "STOPPING=1");
   changed_.notify();
   if (reconciler_) reconciler_->stop();
+  outages_.stop();
   server_.stop();
   const auto deadline = std::chrono::steady_clock::now() + config_.shutdown;
   TaskGroup group(co_await asio::this_coro::executor);

@@ -98,6 +98,18 @@ int main(int argc, char** argv) {
                      "Where the daemon listens; default: http.listen of the configuration");
   status->callback([&] { code = transship::commands::status(common, url); });
 
+  std::string image;
+  CLI::App* why =
+      app.add_subcommand("why", "Ask a running daemon why an image is, or is not, at a target");
+  add_config(*why, common);
+  add_output(*why, common);
+  why->add_option("IMAGE", image, "repository:tag or repository@digest, as at the source")
+      ->required();
+  why->add_option("--target", target, "The target")->required();
+  why->add_option("--url", url,
+                  "Where the daemon listens; default: http.listen of the configuration");
+  why->callback([&] { code = transship::commands::why(common, image, target, url); });
+
   transship::commands::DeadRequest dead_request;
   CLI::App* dead = app.add_subcommand("dead", "The images that a running daemon has given up");
   dead->require_subcommand(1);

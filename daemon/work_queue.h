@@ -113,6 +113,8 @@ class WorkQueue {
   }
   // Those that were held when their turn came, in order.
   [[nodiscard]] std::vector<WorkItem*> held_for(const std::string& registry) const;
+  // The registries that are held.
+  [[nodiscard]] const std::set<std::string>& holding() const { return holding_; }
 
  private:
   struct InOrder {

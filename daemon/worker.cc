@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::size_t fetch_at_once = 256;
 constexpr std::chrono::seconds pause_after_bus_error{1};
+constexpr std::chrono::seconds comes_again_after{30};  // what had to make room for others
 constexpr int moves_max = 20;  // of a tag while it is copied, before others get their turn
 
 monitoring::Time now() {
@@ -59,6 +60,7 @@ asio::awaitable<void> Worker::run() {
     }
     for (bus::Delivery& delivery : *batch) accept(std::move(delivery));
     dispatch();
+    make_room();
   }
   fetching_ = false;
   changed_.notify();
@@ -165,6 +167,16 @@ void Worker::retry(const Route& route, const bus::DeadLetter& letter) {
   add_ticket(*item,
              Ticket{nullptr, pushed_at, pushed_at - std::chrono::minutes(1), std::nullopt, true});
   dispatch();
+}
+
+void Worker::registry_changed(const std::string& registry, bool out) {
+  if (out) return queue_.hold(registry);
+  queue_.release(registry);
+  dispatch();
+}
+
+const WorkItem* Worker::item_of(const std::string& rule, const std::string& image) const {
+  return queue_.find(WorkItem::key_of(rule, image));
 }
 
 bool Worker::has(const std::string& rule, const std::string& image) const {
@@ -299,6 +311,53 @@ void Worker::finish(WorkItem& item) {
     return;
   }
   if (!stopping_) queue_.make_ready(item);
+}
+
+// --- room for others
+// -----------------------------------------------------------------------------------------------------------
+
+// Images of sources that do not answer may take half of the window; what is more goes back to the
+// bus for a while, so that events of other sources come through. While the target itself does not
+// answer, nobody needs the room.
+void Worker::make_room() {
+  std::vector<WorkItem*> held;
+  for (const std::string& registry : queue_.holding()) {
+    if (registry == target_name_) continue;
+    for (WorkItem* item : queue_.held_for(registry)) held.push_back(item);
+  }
+  std::size_t waiting = 0;
+  for (const WorkItem* item : held) waiting += item->tickets.size();
+  for (auto item = held.rbegin(); item != held.rend() && waiting > deliveries_max / 2; ++item)
+    waiting -= put_back(**item);
+}
+
+// Returns how many deliveries went. One that another item needs too stays, and all with it.
+std::size_t Worker::put_back(WorkItem& item) {
+  const auto is_needed = [](const Ticket& ticket) { return !ticket.held || ticket.held->open > 1; };
+  if (std::any_of(item.tickets.begin(), item.tickets.end(), is_needed)) return 0;
+  const std::size_t count = item.tickets.size();
+  for (const Ticket& ticket : item.tickets) {
+    const bus::Delivery& delivery = ticket.held->delivery;
+    auto& out = put_back_.try_emplace(item.pair, PutBack{ticket.pushed_at, delivery.stored_at})
+                    .first->second;
+    out.oldest_push = std::min(out.oldest_push, ticket.pushed_at);
+    out.newest_stored = std::max(out.newest_stored, delivery.stored_at);
+    shared_.ledger.let_go(item.pair, item.target_image(), ticket.pushed_at);
+    inbox_->hand_back(delivery, comes_again_after);
+    in_hand_.erase(ticket.held);
+  }
+  shared_.ledger.set_waiting_on_bus(item.pair, put_back_.at(item.pair).oldest_push);
+  queue_.remove(item);
+  changed_.notify();
+  return count;
+}
+
+void Worker::set_backlog(const bus::Backlog& backlog) {
+  std::erase_if(put_back_, [&](const auto& entry) {
+    const bool is_there = backlog.oldest && *backlog.oldest <= entry.second.newest_stored;
+    if (!is_there) shared_.ledger.set_waiting_on_bus(entry.first, std::nullopt);
+    return !is_there;
+  });
 }
 
 // --- the end

@@ -10,6 +10,7 @@
 #include "daemon/dead_letter_book.h"
 #include "daemon/events/event.h"
 #include "daemon/fleet.h"
+#include "daemon/outages.h"
 #include "daemon/retry.h"
 #include "daemon/routes.h"
 #include "daemon/work_queue.h"
@@ -27,6 +28,7 @@ struct WorkerShared {
   monitoring::Ledger& ledger;
   monitoring::Metrics& metrics;
   DeadLetterBook& dead_letters;
+  Outages& outages;
   std::string instance;  // marks what this daemon's own intake put on the bus
 };
 
@@ -53,6 +55,12 @@ class Worker {
                monitoring::Time since);
   // Sends a dead letter's image again, with all its tries. The letter goes with the success.
   void retry(const Route& route, const bus::DeadLetter& letter);
+  // A registry does not answer: what needs it waits. Or it answers again: all that goes on.
+  void registry_changed(const std::string& registry, bool out);
+  // What the bus says of this target, now and then.
+  void set_backlog(const bus::Backlog& backlog);
+  // Null where no work waits or runs for it.
+  [[nodiscard]] const WorkItem* item_of(const std::string& rule, const std::string& image) const;
   // Whether an image of this rule, as the source names it, waits or is copied.
   [[nodiscard]] bool has(const std::string& rule, const std::string& image) const;
   // How many images wait or are copied.
@@ -93,6 +101,8 @@ class Worker {
   void report_failure(const WorkItem& item, const Error& error, std::chrono::milliseconds pause);
   void settle(const Ticket& ticket);
 
+  void make_room();
+  std::size_t put_back(WorkItem& item);
   void hand_back_everything();
   asio::awaitable<void> keep_in_progress();
 
@@ -112,6 +122,12 @@ class Worker {
   bool fetching_ = false;
   bool keeping_ = false;  // deliveries in progress
   bool stopped_ = false;
+  // What was handed back for a while: until the bus has nothing so old, it counts as pending.
+  struct PutBack {
+    monitoring::Time oldest_push;
+    bus::Clock::time_point newest_stored;
+  };
+  std::map<monitoring::Ledger::PairId, PutBack> put_back_;
   std::map<std::string, Clock::time_point>
       reported_;  // failures of registries that do not answer, lately logged
 };

@@ -105,6 +105,10 @@ void Worker::retry_later(WorkItem& item, const Error& error) {
   const auto pause = retry_pause(retry_, std::max(1U, item.attempts + item.unanswered),
                                  error.retry_after, random_);
   report_failure(item, error, pause);
+  if (error.unanswered) {  // by which of them, a probe finds out
+    shared_.outages.suspect(item.names.source);
+    shared_.outages.suspect(item.names.target);
+  }
   make_ready_at(item, Clock::now() + pause);
 }
 

@@ -21,9 +21,10 @@ int unreachable_or_refused(const Error& error) {
   return error.unanswered ? 3 : 1;
 }
 
+// 404: there is no such target.
 int refused(const Remote::Answer& answer) {
   fmt::print(stderr, "{}\n", answer.message());
-  return 1;
+  return answer.status == 404 ? 2 : 1;
 }
 
 void print_text(const nlohmann::json& letters) {
@@ -55,7 +56,7 @@ void print_json(const nlohmann::json& letters) {
 
 int list(const Common& common, const DeadRequest& request, Remote& remote) {
   auto answer =
-      remote.ask("GET", request.target ? fmt::format("{}?target={}", path, *request.target)
+      remote.ask("GET", request.target ? fmt::format("{}?target={}", path, escaped(*request.target))
                                        : std::string(path));
   if (!answer) return unreachable_or_refused(answer.error());
   const auto letters = answer->json.is_object()
@@ -99,20 +100,9 @@ int change(const Common& common, const DeadRequest& request, Remote& remote) {
   return unknown.empty() ? 0 : 1;
 }
 
-// As the configuration names targets; nothing else can stand in a request's address unescaped.
-bool is_name(const std::string& text) {
-  return !text.empty() && text.find_first_not_of(
-                              "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv"
-                              "wxyz0123456789_-") == std::string::npos;
-}
-
 }  // namespace
 
 int dead(const Common& common, const DeadRequest& request) {
-  if (request.target && !is_name(*request.target)) {
-    fmt::print(stderr, "--target: '{}' cannot be a target's name\n", *request.target);
-    return 2;
-  }
   if (request.action != "list" && request.all != request.ids.empty()) {
     fmt::print(stderr, "dead {}: give the ids of dead letters, or --all\n", request.action);
     return 2;

@@ -40,6 +40,20 @@ std::string reachable_host(const std::string& host) {
 
 }  // namespace
 
+std::string escaped(std::string_view text) {
+  std::string made;
+  for (const char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-' || c == '.' || c == '_' || c == '~';
+    if (plain) {
+      made += c;
+    } else {
+      made += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+    }
+  }
+  return made;
+}
+
 std::optional<Remote> Remote::find(const Common& common, const std::optional<std::string>& url) {
   Remote remote;
   auto config = config::read_file(common.config_file);

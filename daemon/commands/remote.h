@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "daemon/commands/commands.h"
 #include "replicator/base/error.h"
@@ -10,6 +11,9 @@
 #include "replicator/http/url.h"
 
 namespace transship::commands {
+
+// As it stands in the query of an address (RFC 3986, "Percent-Encoding").
+std::string escaped(std::string_view text);
 
 // A running daemon, as the commands that ask it see it.
 class Remote {
