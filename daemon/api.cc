@@ -88,7 +88,7 @@ asio::awaitable<HttpResponse> Api::answer(HttpRequest request) {
   if (found) co_return response;
   if (!may_use_api(request))
     co_return message(401, "a valid token is needed: Authorization: Bearer …");
-  co_return for_operators(request);
+  co_return co_await for_operators(std::move(request));
 }
 
 asio::awaitable<HttpResponse> Api::intake(HttpRequest request) {
@@ -119,14 +119,23 @@ HttpResponse Api::open_to_all(const HttpRequest& request, bool& found) {
   return response;
 }
 
-HttpResponse Api::for_operators(const HttpRequest& request) {
+asio::awaitable<HttpResponse> Api::for_operators(HttpRequest request) {
   if (request.path == "/api/v1/status") {
-    return is_read(request) ? json(parts_.status.report()) : not_allowed("GET, HEAD");
+    co_return is_read(request) ? json(parts_.status.report()) : not_allowed("GET, HEAD");
+  }
+  if (request.path == "/api/v1/why") {
+    if (!is_read(request)) co_return not_allowed("GET, HEAD");
+    co_return co_await parts_.why.answer(std::move(request));
+  }
+  if (request.path == "/api/v1/dead-letters") {
+    if (is_read(request)) co_return co_await parts_.dead_letters.list(std::move(request));
+    if (request.method == "POST") co_return co_await parts_.dead_letters.act(std::move(request));
+    co_return not_allowed("GET, HEAD, POST");
   }
   if (request.path == "/api/v1/reconcile") {
-    return request.method == "POST" ? reconcile(request) : not_allowed("POST");
+    co_return request.method == "POST" ? reconcile(request) : not_allowed("POST");
   }
-  return message(404, "there is nothing here; see /api/v1/status, /metrics, /healthz, /readyz");
+  co_return message(404, "there is nothing here; see /api/v1/status, /metrics, /healthz, /readyz");
 }
 
 HttpResponse Api::reconcile(const HttpRequest& request) {

@@ -6,10 +6,12 @@
 #include <string>
 
 #include "config/config.h"
+#include "daemon/dead_letters_api.h"
 #include "daemon/http_server.h"
 #include "daemon/intake.h"
 #include "daemon/status.h"
 #include "daemon/tokens.h"
+#include "daemon/why.h"
 
 namespace transship {
 
@@ -19,6 +21,8 @@ class Api {
   struct Parts {
     Intake& intake;
     Status& status;
+    DeadLettersApi& dead_letters;
+    Why& why;
     std::function<std::string()> metrics;  // the text of /metrics
     // Asks for a reconciliation of a rule and a target, of all where a name is empty; false where
     // there is no such pair.
@@ -33,7 +37,7 @@ class Api {
  private:
   asio::awaitable<HttpResponse> intake(HttpRequest request);
   HttpResponse open_to_all(const HttpRequest& request, bool& found);
-  HttpResponse for_operators(const HttpRequest& request);
+  asio::awaitable<HttpResponse> for_operators(HttpRequest request);
   HttpResponse reconcile(const HttpRequest& request);
   [[nodiscard]] bool may_use_api(const HttpRequest& request);
 

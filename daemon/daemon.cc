@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <systemd/sd-daemon.h>
 
+#include <algorithm>
 #include <asio/co_spawn.hpp>
 #include <csignal>
 #include <random>
@@ -21,6 +22,8 @@ constexpr int exit_nothing_possible = 3;
 constexpr std::chrono::milliseconds first_pause{250};
 constexpr std::chrono::milliseconds longest_pause{10'000};
 constexpr std::chrono::seconds look_at_bus_every{2};
+// Other daemons of a target may have put or removed some.
+constexpr std::chrono::seconds read_dead_letters_every{10};
 // What a daemon that died had in hand comes to another after this long; whoever lives says so three
 // times as often.
 constexpr std::chrono::seconds lease{10};
@@ -60,8 +63,19 @@ Daemon::Daemon(asio::io_context& loop, const config::Config& config)
       status_(config, *bus_, ledger_, metrics_),
       client_(loop.get_executor(), user_agent(config.region)),
       fleet_(client_, config, status_, config.retry.for_daemon().longest_pause),
+      dead_letters_(bus_->dead_letters(), config, routes_, ledger_, metrics_),
+      dead_letters_api_(dead_letters_, routes_,
+                        [this](const bus::DeadLetter& letter) { return retry(letter); }),
+      outages_(loop.get_executor(), config.retry.for_daemon(),
+               {[this](const std::string& registry) { return fleet_.registry(registry).ping(); },
+                [this](asio::awaitable<void> part) { spawn(std::move(part)); },
+                [this](const std::string& registry, bool out) {
+                  for (const auto& worker : workers_) worker->registry_changed(registry, out);
+                }}),
+      why_({config, routes_, fleet_, dead_letters_, outages_,
+            [this](const std::string& target) { return worker_of(target); }}),
       intake_(*bus_, status_, metrics_, instance_),
-      api_(config, {intake_, status_, [this] { return metrics(); },
+      api_(config, {intake_, status_, dead_letters_api_, why_, [this] { return metrics(); },
                     [this](const std::string& rule, const std::string& target) {
                       return reconciler_ && reconciler_->request(rule, target);
                     }}),
@@ -156,6 +170,7 @@ asio::awaitable<void> Daemon::start_when_possible() {
   bool told = false;
   while (!stopping_) {
     auto opened = co_await open_bus();
+    if (opened) opened = co_await dead_letters_.refresh();
     if (opened) opened = co_await open_workers();
     if (opened) break;
     if (opened.error().kind != ErrorKind::transient || bus_->type() == "journal") {
@@ -179,6 +194,7 @@ asio::awaitable<void> Daemon::start_when_possible() {
   reconciler_ = std::make_unique<Reconciler>(shared(), std::move(workers));
   spawn(reconciler_->run());
   spawn(watch_bus());
+  spawn(watch_dead_letters());
   log::info(fmt::format("takes events from the {}", bus_->type()));
 }
 
@@ -189,7 +205,8 @@ asio::awaitable<Result<void>> Daemon::open_bus() {
 }
 
 WorkerShared Daemon::shared() {
-  return {loop_.get_executor(), config_, routes_, fleet_, ledger_, metrics_, instance_};
+  return {loop_.get_executor(), config_,  routes_,  fleet_, ledger_, metrics_,
+          dead_letters_,        outages_, instance_};
 }
 
 asio::awaitable<Result<void>> Daemon::open_workers() {
@@ -240,11 +257,42 @@ asio::awaitable<void> Daemon::watch_bus() {
       if (!known) break;
       auto backlog = co_await worker->inbox().backlog();
       known = backlog.has_value();
-      if (backlog) pending += backlog->messages;
+      if (!backlog) break;
+      pending += backlog->messages;
+      worker->set_backlog(*backlog);
     }
     if (known) status_.set_bus_pending(pending);
     co_await pause(look_at_bus_every);
   }
+}
+
+asio::awaitable<void> Daemon::watch_dead_letters() {
+  while (!stopping_) {
+    co_await pause(read_dead_letters_every);
+    if (stopping_ || !bus_->connected()) continue;
+    if (auto read = co_await dead_letters_.refresh(); !read)
+      log::warning("the dead letters cannot be read: " + read.error().message);
+  }
+}
+
+Worker* Daemon::worker_of(const std::string& target) const {
+  const auto found = std::find_if(workers_.begin(), workers_.end(),
+                                  [&](const auto& worker) { return worker->target() == target; });
+  return found == workers_.end() ? nullptr : found->get();
+}
+
+bool Daemon::retry(const bus::DeadLetter& letter) {
+  const config::Rule* rule = config_.find_rule(letter.rule);
+  Worker* worker = worker_of(letter.target);
+  const std::size_t colon = letter.image.rfind(':');
+  if (rule == nullptr || worker == nullptr || colon == std::string::npos) return false;
+  for (const Route& route : routes_.to(letter.target, rule->source, letter.image.substr(0, colon),
+                                       letter.image.substr(colon + 1))) {
+    if (route.rule != rule) continue;
+    worker->retry(route, letter);
+    return true;
+  }
+  return false;
 }
 
 // Tells systemd that we are up, and then that the loop still turns.
@@ -273,6 +321,7 @@ asio::awaitable<void> Daemon::shut_down() {
   ::sd_notify(0, "STOPPING=1");
   changed_.notify();
   if (reconciler_) reconciler_->stop();
+  outages_.stop();
   server_.stop();
   const auto deadline = std::chrono::steady_clock::now() + config_.shutdown;
   TaskGroup group(co_await asio::this_coro::executor);

@@ -7,6 +7,7 @@
 
 #include "daemon/api.h"
 #include "daemon/reconcile.h"
+#include "daemon/why.h"
 #include "daemon/worker.h"
 
 namespace transship {
@@ -27,6 +28,9 @@ class Daemon {
   asio::awaitable<void> reach_registries();
   asio::awaitable<void> reach(std::string registry);
   asio::awaitable<void> watch_bus();
+  asio::awaitable<void> watch_dead_letters();
+  bool retry(const bus::DeadLetter& letter);
+  [[nodiscard]] Worker* worker_of(const std::string& target) const;
   asio::awaitable<void> feed_watchdog();
   asio::awaitable<void> wait_for_signal();
   asio::awaitable<void> shut_down();
@@ -45,6 +49,10 @@ class Daemon {
   Status status_;
   http::Client client_;
   Fleet fleet_;
+  DeadLetterBook dead_letters_;
+  DeadLettersApi dead_letters_api_;
+  Outages outages_;
+  Why why_;
   Intake intake_;
   Api api_;
   HttpServer server_;

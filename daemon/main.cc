@@ -98,6 +98,42 @@ int main(int argc, char** argv) {
                      "Where the daemon listens; default: http.listen of the configuration");
   status->callback([&] { code = transship::commands::status(common, url); });
 
+  std::string image;
+  CLI::App* why =
+      app.add_subcommand("why", "Ask a running daemon why an image is, or is not, at a target");
+  add_config(*why, common);
+  add_output(*why, common);
+  why->add_option("IMAGE", image, "repository:tag or repository@digest, as at the source")
+      ->required();
+  why->add_option("--target", target, "The target")->required();
+  why->add_option("--url", url,
+                  "Where the daemon listens; default: http.listen of the configuration");
+  why->callback([&] { code = transship::commands::why(common, image, target, url); });
+
+  transship::commands::DeadRequest dead_request;
+  CLI::App* dead = app.add_subcommand("dead", "The images that a running daemon has given up");
+  dead->require_subcommand(1);
+  static const std::map<std::string, const char*> dead_actions{
+      {"list", "List them, and why each was given up"},
+      {"retry", "Send them again, with all their tries"},
+      {"drop", "Forget them: they no longer count as pending"}};
+  for (const auto& [action, help] : dead_actions) {
+    CLI::App* command = dead->add_subcommand(action, help);
+    add_config(*command, common);
+    add_output(*command, common);
+    command->add_option("--url", dead_request.url,
+                        "Where the daemon listens; default: http.listen of the configuration");
+    command->add_option("--target", dead_request.target, "Only those of this target");
+    if (action != "list") {
+      command->add_option("ID", dead_request.ids, "Which, by the ids that `dead list` shows");
+      command->add_flag("--all", dead_request.all, "All of them, or all of the target");
+    }
+    command->callback([&, name = action] {
+      dead_request.action = name;
+      code = transship::commands::dead(common, dead_request);
+    });
+  }
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -66,7 +66,7 @@ Json Status::report() const {
                      {"replicated_until", time_or_null(report.replicated_until)},
                      {"pending_images", report.pending_images},
                      {"pending_bytes", report.pending_bytes},
-                     {"dead_letters", 0},
+                     {"dead_letters", report.dead_letters},
                      {"last_success", time_or_null(report.last_success)},
                      {"last_error", error_or_null(report.last_error)}});
   }

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::size_t fetch_at_once = 256;
 constexpr std::chrono::seconds pause_after_bus_error{1};
-constexpr std::chrono::seconds same_failure_again{60};
+constexpr std::chrono::seconds comes_again_after{30};  // what had to make room for others
 constexpr int moves_max = 20;  // of a tag while it is copied, before others get their turn
 
 monitoring::Time now() {
@@ -25,10 +25,6 @@ monitoring::Time now() {
 }
 monitoring::Time in_ms(bus::Clock::time_point time) {
   return std::chrono::floor<std::chrono::milliseconds>(time);
-}
-
-std::string seconds_text(std::chrono::milliseconds duration) {
-  return fmt::format("{:.3g}", std::chrono::duration<double>(duration).count());
 }
 
 }  // namespace
@@ -64,6 +60,7 @@ asio::awaitable<void> Worker::run() {
     }
     for (bus::Delivery& delivery : *batch) accept(std::move(delivery));
     dispatch();
+    make_room();
   }
   fetching_ = false;
   changed_.notify();
@@ -71,7 +68,7 @@ asio::awaitable<void> Worker::run() {
 
 void Worker::accept(bus::Delivery delivery) {
   const config::Registry* registry = shared_.config.find_registry(delivery.message.registry);
-  auto held = std::make_shared<Held>(Held{std::move(delivery), 0});
+  auto held = std::make_shared<HeldDelivery>(HeldDelivery{std::move(delivery), 0});
   if (registry == nullptr || stopping_) {
     if (stopping_) {
       inbox_->hand_back(held->delivery, std::chrono::milliseconds(0));
@@ -102,12 +99,12 @@ void Worker::accept(bus::Delivery delivery) {
   }
 }
 
-void Worker::accept_push(const events::Event& event, const std::shared_ptr<Held>& held) {
+void Worker::accept_push(const events::Event& event, const std::shared_ptr<HeldDelivery>& held) {
   const bus::Delivery& delivery = held->delivery;
   const monitoring::Time arrived_at = in_ms(delivery.stored_at);
   for (const Route& route :
        shared_.routes.to(target_name_, delivery.message.registry, event.repository, *event.tag)) {
-    Item* item = item_for(route, event.repository, *event.tag);
+    WorkItem* item = item_for(route, event.repository, *event.tag);
     if (item == nullptr) continue;
     Ticket ticket{held, std::min(event.time.value_or(arrived_at), now()), arrived_at, std::nullopt,
                   delivery.deliveries > 1};
@@ -119,10 +116,10 @@ void Worker::accept_push(const events::Event& event, const std::shared_ptr<Held>
   }
 }
 
-Worker::Item* Worker::item_for(const Route& route, const std::string& repository,
-                               const std::string& tag) {
-  const Key key = route.rule->name + " " + repository + ":" + tag;
-  if (const auto found = items_.find(key); found != items_.end()) return found->second.get();
+WorkItem* Worker::item_for(const Route& route, const std::string& repository,
+                           const std::string& tag) {
+  const std::string key = WorkItem::key_of(route.rule->name, repository + ":" + tag);
+  if (WorkItem* found = queue_.find(key)) return found;
   auto source_repository = oci::Repository::parse(repository);
   auto target_repository = oci::Repository::parse(route.target_repository);
   auto parsed_tag = oci::Tag::parse(tag);
@@ -133,84 +130,74 @@ Worker::Item* Worker::item_for(const Route& route, const std::string& repository
                {{"rule", names.rule}, {"target", target_name_}});
     return nullptr;
   }
-  std::unique_ptr<Item> item(new Item{key,
-                                      shared_.ledger.add_pair(names),
-                                      names,
-                                      route.rule->priority,
-                                      std::move(*source_repository),
-                                      std::move(*parsed_tag),
-                                      std::move(*target_repository),
-                                      {},
-                                      0,
-                                      0,
-                                      false,
-                                      false,
-                                      0,
-                                      {}});
-  return items_.emplace(key, std::move(item)).first->second.get();
+  return &queue_.add(std::unique_ptr<WorkItem>(new WorkItem{
+      key, shared_.ledger.add_pair(names), names, route.rule->priority,
+      std::move(*source_repository), std::move(*parsed_tag), std::move(*target_repository)}));
 }
 
-void Worker::add_ticket(Item& item, Ticket ticket) {
+void Worker::add_ticket(WorkItem& item, Ticket ticket) {
   shared_.ledger.pushed(item.pair, item.target_image(), ticket.pushed_at);
-  const bool becomes_fresh = ticket.held && !item.fresh;
+  if (ticket.held) queue_.set_fresh(item);
   item.tickets.push_back(std::move(ticket));
-  if (becomes_fresh && ready_.erase(&item) > 0) {  // its place among the ready changes
-    item.fresh = true;
-    ready_.insert(&item);
-    return;
-  }
-  item.fresh = item.fresh || becomes_fresh;
-  if (item.running || ready_.contains(&item)) return;
   // What waits for a registry that does not answer waits on; for everything else a new push is
   // worth a try at once.
-  const auto waits = find_delayed(item);
-  if (waits != delayed_.end() && item.unanswered > 0) return;
-  if (waits != delayed_.end()) delayed_.erase(waits);
-  make_ready(item);
+  const bool waits_for_registry = item.state == WorkItem::State::delayed && item.unanswered > 0;
+  if (item.state == WorkItem::State::idle ||
+      (item.state == WorkItem::State::delayed && !waits_for_registry))
+    queue_.make_ready(item);
 }
 
 void Worker::look_at(const Route& route, const std::string& source_repository,
                      const std::string& tag, monitoring::Time since) {
-  Item* item = item_for(route, source_repository, tag);
-  if (item == nullptr || !item->tickets.empty() || item->running) return;
+  WorkItem* item = item_for(route, source_repository, tag);
+  if (item == nullptr || !item->tickets.empty() || item->state == WorkItem::State::running) return;
   // It did not just arrive: no late looks, the source was read a moment ago.
   add_ticket(*item, Ticket{nullptr, since, since - std::chrono::minutes(1), std::nullopt, true});
   dispatch();
 }
 
+void Worker::retry(const Route& route, const bus::DeadLetter& letter) {
+  const std::size_t colon = letter.image.rfind(':');
+  if (colon == std::string::npos) return;
+  WorkItem* item = item_for(route, letter.image.substr(0, colon), letter.image.substr(colon + 1));
+  if (item == nullptr || item->state == WorkItem::State::running) return;
+  item->attempts = 0;
+  queue_.set_fresh(*item);
+  const monitoring::Time pushed_at = letter.pushes.empty() ? now() : letter.pushes.front();
+  add_ticket(*item,
+             Ticket{nullptr, pushed_at, pushed_at - std::chrono::minutes(1), std::nullopt, true});
+  dispatch();
+}
+
+void Worker::registry_changed(const std::string& registry, bool out) {
+  if (out) return queue_.hold(registry);
+  queue_.release(registry);
+  dispatch();
+}
+
+const WorkItem* Worker::item_of(const std::string& rule, const std::string& image) const {
+  return queue_.find(WorkItem::key_of(rule, image));
+}
+
 bool Worker::has(const std::string& rule, const std::string& image) const {
-  return items_.contains(rule + " " + image);
+  return queue_.find(WorkItem::key_of(rule, image)) != nullptr;
 }
 
 // --- when
 // ---------------------------------------------------------------------------------------------------------------
 
-void Worker::make_ready(Item& item) {
-  item.order = next_order_++;
-  ready_.insert(&item);
-}
-
-void Worker::make_ready_at(Item& item, Clock::time_point when) {
-  delayed_.emplace(when, &item);
+void Worker::make_ready_at(WorkItem& item, Clock::time_point when) {
+  queue_.make_ready_at(item, when);
   arm_timer();
 }
 
-std::multimap<Worker::Clock::time_point, Worker::Item*>::iterator Worker::find_delayed(
-    const Item& item) {
-  return std::find_if(delayed_.begin(), delayed_.end(),
-                      [&](const auto& entry) { return entry.second == &item; });
-}
-
 void Worker::arm_timer() {
-  if (delayed_.empty()) return;
-  delay_timer_.expires_at(delayed_.begin()->first);
+  const auto due = queue_.next_due();
+  if (!due) return;
+  delay_timer_.expires_at(*due);
   delay_timer_.async_wait([this](asio::error_code error) {
     if (error) return;
-    while (!delayed_.empty() && delayed_.begin()->first <= Clock::now()) {
-      Item* item = delayed_.begin()->second;
-      delayed_.erase(delayed_.begin());
-      make_ready(*item);
-    }
+    queue_.pass_time(Clock::now());
     dispatch();
     arm_timer();
   });
@@ -218,16 +205,9 @@ void Worker::arm_timer() {
 
 void Worker::dispatch() {
   const auto images_at_once = static_cast<std::size_t>(shared_.config.transfers.images);
-  for (auto next = ready_.begin();
-       !stopping_ && running_ < images_at_once && next != ready_.end();) {
-    Item* item = *next;
-    if (busy_.contains(item->target_image())) {
-      ++next;  // another rule copies to this very tag: it waits for its turn
-      continue;
-    }
-    next = ready_.erase(next);
-    item->running = true;
-    busy_.insert(item->target_image());
+  while (!stopping_ && running_ < images_at_once) {
+    WorkItem* item = queue_.start_next();
+    if (item == nullptr) break;
     ++running_;
     asio::co_spawn(shared_.executor, process(*item),
                    asio::bind_cancellation_slot(item->cancel.slot(),
@@ -240,24 +220,41 @@ void Worker::dispatch() {
 // --- one image
 // ----------------------------------------------------------------------------------------------------------
 
-asio::awaitable<void> Worker::process(Item& item) {
+asio::awaitable<void> Worker::process(WorkItem& item) {
   std::vector<Ticket> tickets = std::exchange(item.tickets, {});
   const auto started = Clock::now();
   monitoring::Time looked_at = now();
-  // The newest push says best what the source should show.
-  const auto newest = std::max_element(
-      tickets.begin(), tickets.end(),
-      [](const Ticket& a, const Ticket& b) { return a.arrived_at < b.arrived_at; });
-  std::optional<oci::Digest> expected = newest->expected;
-  Result<ImageResult> result = fail(ErrorKind::cancelled, "stopped");
-  struct GiveBack {  // a copy that is broken off leaves its tickets with the item
-    Item& item;
+  struct GiveBack {  // what is not settled stays with the item, also where a copy is broken off
+    WorkItem& item;
     std::vector<Ticket>& tickets;
     ~GiveBack() {
       item.tickets.insert(item.tickets.begin(), std::make_move_iterator(tickets.begin()),
                           std::make_move_iterator(tickets.end()));
     }
   } const give_back{item, tickets};
+  // The newest push says best what the source should show.
+  const auto newest = std::max_element(
+      tickets.begin(), tickets.end(),
+      [](const Ticket& a, const Ticket& b) { return a.arrived_at < b.arrived_at; });
+  auto result = co_await copy_until_it_stays(item, newest->expected, looked_at);
+  const double seconds = std::chrono::duration<double>(Clock::now() - started).count();
+  if (result) {
+    co_await redeem_dead_letter(item, *result);
+    concluded(item, std::exchange(tickets, {}), looked_at, *result, seconds);
+    co_return;
+  }
+  if (result.error().kind == ErrorKind::cancelled && stopping_) co_return;
+  for (Ticket& ticket : tickets) ticket.seen_before = true;
+  note_failure(item, result.error());
+  if (!is_given_up(item)) co_return retry_later(item, result.error());
+  auto given_up = co_await give_up(item, tickets);
+  if (!given_up) co_return retry_later(item, given_up.error());
+  for (const Ticket& ticket : std::exchange(tickets, {})) settle(ticket);
+}
+
+asio::awaitable<Result<ImageResult>> Worker::copy_until_it_stays(
+    WorkItem& item, std::optional<oci::Digest> expected, monitoring::Time& looked_at) {
+  Result<ImageResult> result = fail(ErrorKind::cancelled, "stopped");
   for (int moves = 0; moves < moves_max; ++moves) {
     looked_at = now();
     result = co_await copy(item, expected);
@@ -269,15 +266,11 @@ asio::awaitable<void> Worker::process(Item& item) {
     shared_.metrics.image_done(item.names, "superseded");
     expected = (*shown)->digest;
   }
-  const double seconds = std::chrono::duration<double>(Clock::now() - started).count();
-  if (result) {
-    concluded(item, std::exchange(tickets, {}), looked_at, *result, seconds);
-  } else {
-    failed(item, std::exchange(tickets, {}), result.error());
-  }
+  co_return result;
 }
 
-asio::awaitable<Result<ImageResult>> Worker::copy(Item& item, std::optional<oci::Digest> expected) {
+asio::awaitable<Result<ImageResult>> Worker::copy(WorkItem& item,
+                                                  std::optional<oci::Digest> expected) {
   ImageJob job{shared_.fleet.registry(item.names.source),
                item.source_repository,
                item.tag,
@@ -292,118 +285,9 @@ asio::awaitable<Result<ImageResult>> Worker::copy(Item& item, std::optional<oci:
   co_return co_await copy_image(std::move(job));
 }
 
-void Worker::concluded(Item& item, std::vector<Ticket> tickets, monitoring::Time looked_at,
-                       const ImageResult& result, double seconds) {
-  item.attempts = 0;
-  item.unanswered = 0;
-  // Registries tell of a push before they serve it: tickets that the source did not bear out yet
-  // get another look.
-  std::optional<Clock::time_point> next_look;
-  for (const Ticket& ticket : tickets) {
-    const auto age = looked_at - ticket.arrived_at;
-    const bool borne_out = ticket.expected && ticket.expected == result.digest;
-    if (borne_out) continue;
-    const auto next = ticket.expected ? next_look_with_digest(age) : next_look_without_digest(age);
-    if (!next) continue;
-    const auto when =
-        Clock::now() + std::max(ticket.arrived_at + *next - now(), std::chrono::milliseconds(0));
-    next_look = next_look ? std::min(*next_look, when) : when;
-  }
-  if (!next_look) return confirm(item, std::move(tickets), result, seconds);
-  if (result.outcome == ImageOutcome::copied) shared_.metrics.image_done(item.names, "copied");
-  // All tickets wait for it together: the image is one, and so is its lag.
-  item.tickets.insert(item.tickets.begin(), std::make_move_iterator(tickets.begin()),
-                      std::make_move_iterator(tickets.end()));
-  make_ready_at(item, *next_look);
-}
-
-void Worker::confirm(Item& item, std::vector<Ticket> tickets, const ImageResult& result,
-                     double seconds) {
-  const monitoring::Time at = now();
-  shared_.ledger.succeeded(item.pair, at);
-  const bool stale = result.outcome == ImageOutcome::absent;
-  shared_.metrics.image_done(item.names, stale ? "superseded" : to_string(result.outcome));
-  if (tickets.size() > 1) {
-    for (std::size_t i = 1; i < tickets.size(); ++i)
-      shared_.metrics.image_done(item.names, "superseded");
-  }
-  std::chrono::milliseconds lag{0};
-  for (const Ticket& ticket : tickets) {
-    lag = std::max(lag, at - ticket.pushed_at);
-    const bool measured = result.outcome == ImageOutcome::copied || (!stale && ticket.seen_before);
-    if (ticket.held && measured) shared_.metrics.lag_observed(item.names, at - ticket.pushed_at);
-    shared_.ledger.done(item.pair, item.target_image(), ticket.pushed_at);
-    settle(ticket);
-  }
-  const log::Fields fields{{"rule", item.names.rule},
-                           {"source", item.names.source},
-                           {"target", item.names.target},
-                           {"image", item.target_image()},
-                           {"digest", stale ? std::string() : result.digest->str()},
-                           {"bytes_sent", std::to_string(result.bytes.sent)},
-                           {"blobs_copied", std::to_string(result.blobs.copied)},
-                           {"blobs_mounted", std::to_string(result.blobs.mounted)},
-                           {"blobs_present", std::to_string(result.blobs.present)},
-                           {"seconds", fmt::format("{:.3f}", seconds)},
-                           {"lag_seconds", seconds_text(lag)}};
-  if (result.outcome == ImageOutcome::copied) {
-    log::info("copied " + item.source_image(), fields);
-  } else {
-    log::debug(
-        stale ? "gone from the source: " + item.source_image() : "in step: " + item.source_image(),
-        fields);
-  }
-}
-
-void Worker::failed(Item& item, std::vector<Ticket> tickets, const Error& error) {
-  if (error.kind == ErrorKind::cancelled && stopping_) {
-    item.tickets = std::move(tickets);
-    return;
-  }
-  if (error.unanswered) {
-    ++item.unanswered;
-  } else {
-    ++item.attempts;
-  }
-  for (Ticket& ticket : tickets) ticket.seen_before = true;
-  item.tickets.insert(item.tickets.begin(), std::make_move_iterator(tickets.begin()),
-                      std::make_move_iterator(tickets.end()));
-  const auto pause =
-      retry_pause(retry_, item.attempts + item.unanswered, error.retry_after, random_);
-  shared_.ledger.failed(item.pair, {std::string(to_string(error.kind)), error.message, now()});
-  shared_.metrics.image_done(item.names, "failed");
-  shared_.metrics.request_retried(item.names.target, to_string(error.kind));
-  report_failure(item, error, pause);
-  make_ready_at(item, Clock::now() + pause);
-}
-
-// A dead registry fails every image in the same words: those are logged once a minute.
-void Worker::report_failure(const Item& item, const Error& error, std::chrono::milliseconds pause) {
-  if (error.unanswered) {
-    const std::string what = error.message.substr(error.message.find(": ") + 1);
-    auto& last = reported_[what];
-    if (last != Clock::time_point{} && Clock::now() - last < same_failure_again) return;
-    if (reported_.size() > 100) reported_.clear();
-    reported_[what] = Clock::now();
-  }
-  log::warning(error.message, {{"rule", item.names.rule},
-                               {"target", item.names.target},
-                               {"image", item.target_image()},
-                               {"error_kind", std::string(to_string(error.kind))},
-                               {"attempt", std::to_string(item.attempts)},
-                               {"next_try_in_seconds", seconds_text(pause)}});
-}
-
-void Worker::settle(const Ticket& ticket) {
-  if (!ticket.held || --ticket.held->open > 0) return;
-  inbox_->acknowledge(ticket.held->delivery);
-  in_hand_.erase(ticket.held);
-}
-
-void Worker::process_ended(Item& item, bool broken_off) {
+void Worker::process_ended(WorkItem& item, bool broken_off) {
   --running_;
-  busy_.erase(item.target_image());
-  item.running = false;
+  queue_.ended(item);
   if (broken_off && !stopping_) {
     log::error("internal error while copying " + item.source_image(), {{"target", target_name_}});
     make_ready_at(item, Clock::now() + retry_.first_pause);
@@ -414,19 +298,66 @@ void Worker::process_ended(Item& item, bool broken_off) {
 }
 
 // Called when an item's coroutine has ended: it goes, or goes on with what came meanwhile.
-void Worker::finish(Item& item) {
-  if (find_delayed(item) != delayed_.end()) return;
+void Worker::finish(WorkItem& item) {
+  if (item.state != WorkItem::State::idle) return;
   if (item.tickets.empty()) {
     // Not at once: the coroutine whose end this is may still refer to the item's cancellation
     // signal.
     asio::post(shared_.executor, [this, key = item.key] {
-      const auto found = items_.find(key);
-      if (found != items_.end() && found->second->tickets.empty() && !found->second->running)
-        items_.erase(found);
+      WorkItem* found = queue_.find(key);
+      if (found != nullptr && found->tickets.empty() && found->state == WorkItem::State::idle)
+        queue_.remove(*found);
     });
     return;
   }
-  if (!stopping_) make_ready(item);
+  if (!stopping_) queue_.make_ready(item);
+}
+
+// --- room for others
+// -----------------------------------------------------------------------------------------------------------
+
+// Images of sources that do not answer may take half of the window; what is more goes back to the
+// bus for a while, so that events of other sources come through. While the target itself does not
+// answer, nobody needs the room.
+void Worker::make_room() {
+  std::vector<WorkItem*> held;
+  for (const std::string& registry : queue_.holding()) {
+    if (registry == target_name_) continue;
+    for (WorkItem* item : queue_.held_for(registry)) held.push_back(item);
+  }
+  std::size_t waiting = 0;
+  for (const WorkItem* item : held) waiting += item->tickets.size();
+  for (auto item = held.rbegin(); item != held.rend() && waiting > deliveries_max / 2; ++item)
+    waiting -= put_back(**item);
+}
+
+// Returns how many deliveries went. One that another item needs too stays, and all with it.
+std::size_t Worker::put_back(WorkItem& item) {
+  const auto is_needed = [](const Ticket& ticket) { return !ticket.held || ticket.held->open > 1; };
+  if (std::any_of(item.tickets.begin(), item.tickets.end(), is_needed)) return 0;
+  const std::size_t count = item.tickets.size();
+  for (const Ticket& ticket : item.tickets) {
+    const bus::Delivery& delivery = ticket.held->delivery;
+    auto& out = put_back_.try_emplace(item.pair, PutBack{ticket.pushed_at, delivery.stored_at})
+                    .first->second;
+    out.oldest_push = std::min(out.oldest_push, ticket.pushed_at);
+    out.newest_stored = std::max(out.newest_stored, delivery.stored_at);
+    shared_.ledger.let_go(item.pair, item.target_image(), ticket.pushed_at);
+    inbox_->hand_back(delivery, comes_again_after);
+    in_hand_.erase(ticket.held);
+  }
+  shared_.ledger.set_waiting_on_bus(item.pair, put_back_.at(item.pair).oldest_push);
+  queue_.remove(item);
+  changed_.notify();
+  return count;
+}
+
+void Worker::set_backlog(const bus::Backlog& backlog) {
+  std::erase_if(put_back_, [&](const auto& entry) {
+    const bool is_there = backlog.oldest && *backlog.oldest <= entry.second.newest_stored;
+    if (!is_there) shared_.ledger.set_waiting_on_bus(entry.first, std::nullopt);
+    return !is_there;
+  });
 }
 
 // --- the end
@@ -448,8 +379,9 @@ asio::awaitable<void> Worker::stop(Clock::time_point deadline) {
   changed_.notify();
   while ((running_ > 0 || fetching_) && Clock::now() < deadline)
     co_await changed_.wait_until(deadline);
-  for (const auto& [key, item] : items_) {
-    if (item->running) item->cancel.emit(asio::cancellation_type::terminal);
+  for (const auto& [key, item] : queue_.items()) {
+    if (item->state == WorkItem::State::running)
+      item->cancel.emit(asio::cancellation_type::terminal);
   }
   const auto patience = Clock::now() + std::chrono::seconds(5);
   while ((running_ > 0 || fetching_) && Clock::now() < patience)

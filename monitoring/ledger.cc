@@ -48,6 +48,10 @@ void Ledger::done(PairId pair, const std::string& image, Time at) {
   }
 }
 
+void Ledger::set_waiting_on_bus(PairId pair, std::optional<Time> oldest) {
+  accounts_.at(pair).waiting_on_bus = oldest;
+}
+
 void Ledger::succeeded(PairId pair, Time now) {
   accounts_.at(pair).last_success = now;
   accounts_.at(pair).last_error.reset();
@@ -55,6 +59,10 @@ void Ledger::succeeded(PairId pair, Time now) {
 
 void Ledger::failed(PairId pair, LastError error) {
   accounts_.at(pair).last_error = std::move(error);
+}
+
+void Ledger::set_dead_letters(PairId pair, std::uint64_t count) {
+  accounts_.at(pair).dead_letters = count;
 }
 
 void Ledger::reconciled(PairId pair, Time) { accounts_.at(pair).reconciled = true; }
@@ -68,13 +76,16 @@ void Ledger::set_listening(bool listening, Time now) {
 }
 
 Ledger::Report Ledger::report_of(const Account& account, Time now) const {
-  Report report{account.pair,      0,
-                std::nullopt,      account.images.size(),
-                account.bytes_sum, account.last_success,
-                account.last_error};
+  Report report{account.pair,         0,
+                std::nullopt,         account.images.size(),
+                account.bytes_sum,    account.dead_letters,
+                account.last_success, account.last_error};
   Time until = deaf_since_.value_or(now);
-  if (!account.pushes.empty()) {
-    const Time oldest = *account.pushes.begin();
+  std::optional<Time> oldest_push = account.waiting_on_bus;
+  if (!account.pushes.empty())
+    oldest_push = std::min(oldest_push.value_or(now), *account.pushes.begin());
+  if (oldest_push) {
+    const Time oldest = *oldest_push;
     report.oldest_pending_seconds =
         std::max(0.0, std::chrono::duration<double>(now - oldest).count());
     until = std::min(until, oldest - std::chrono::milliseconds(1));

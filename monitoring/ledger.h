@@ -49,8 +49,13 @@ class Ledger {
   // It is somebody else's now: another daemon's, or the bus's until it comes again.
   void let_go(PairId pair, const std::string& image, Time at) { done(pair, image, at); }
 
+  // Pushes that nobody here has in hand wait on the bus, the oldest since then; none: no more.
+  void set_waiting_on_bus(PairId pair, std::optional<Time> oldest);
+
   void succeeded(PairId pair, Time now);
   void failed(PairId pair, LastError error);
+  // How many images were given up. What they stand for is pending all the same: see pushed().
+  void set_dead_letters(PairId pair, std::uint64_t count);
   // Everything that the source showed at `as_of` is at the target, but for what is pending.
   void reconciled(PairId pair, Time as_of);
   // While the bus is away, pushes may happen that we do not hear of: the clock of replicated_until
@@ -63,6 +68,7 @@ class Ledger {
     std::optional<Time> replicated_until;  // none until the first reconciliation
     std::uint64_t pending_images = 0;
     std::uint64_t pending_bytes = 0;
+    std::uint64_t dead_letters = 0;
     std::optional<Time> last_success;
     std::optional<LastError> last_error;  // none again after the next success
   };
@@ -76,6 +82,8 @@ class Ledger {
     std::multiset<Time> pushes;  // all of them, oldest first
     std::map<std::string, std::uint64_t> bytes;
     std::uint64_t bytes_sum = 0;
+    std::optional<Time> waiting_on_bus;
+    std::uint64_t dead_letters = 0;
     bool reconciled = false;
     std::optional<Time> last_success;
     std::optional<LastError> last_error;

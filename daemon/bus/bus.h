@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "daemon/bus/dead_letters.h"
 #include "replicator/base/error.h"
 
 // The message bus: where an event is durable from the moment intake answers 202 until every target
@@ -104,6 +105,9 @@ class Bus {
   // region's, it does nothing.
   virtual asio::awaitable<Result<void>> forget_other_inboxes(
       std::set<std::string> targets_kept) = 0;
+
+  // Where what was given up lies. Lives as long as the bus; usable after open().
+  virtual DeadLetters& dead_letters() = 0;
 
   // What the last open() found that weakens the promises without breaking them, in sentences for
   // the log.

@@ -3,6 +3,7 @@
 #include <thread>
 #include <utility>
 
+#include "daemon/bus/jetstream_dead_letters.h"
 #include "daemon/bus/jetstream_inbox.h"
 #include "daemon/bus/jetstream_link.h"
 #include "daemon/bus/message.h"
@@ -10,7 +11,8 @@
 namespace transship::bus {
 
 JetStream::JetStream(JetStreamOptions options)
-    : link_(std::make_shared<JetStreamLink>(std::move(options))) {}
+    : link_(std::make_shared<JetStreamLink>(std::move(options))),
+      dead_letters_(std::make_unique<JetStreamDeadLetters>(link_)) {}
 
 JetStream::~JetStream() { link_->stop(); }
 

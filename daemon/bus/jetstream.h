@@ -43,6 +43,7 @@ class JetStream final : public Bus {
   // `invalid`: the consumer that is there cannot keep the promises.
   asio::awaitable<Result<std::unique_ptr<Inbox>>> open_inbox(std::string target) override;
   asio::awaitable<Result<void>> forget_other_inboxes(std::set<std::string> targets_kept) override;
+  DeadLetters& dead_letters() override { return *dead_letters_; }
   [[nodiscard]] std::vector<std::string> warnings() const override;
   // The server's max_payload (1 MiB until one was reached) less room for our own headers.
   [[nodiscard]] std::size_t max_message_bytes() const override;
@@ -56,6 +57,7 @@ class JetStream final : public Bus {
 
  private:
   std::shared_ptr<class JetStreamLink> link_;
+  std::unique_ptr<DeadLetters> dead_letters_;
 };
 
 }  // namespace transship::bus

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <utility>
 
+#include "daemon/bus/journal_dead_letters.h"
 #include "daemon/bus/journal_thread.h"
 #include "daemon/bus/message.h"
 
@@ -71,7 +72,8 @@ class JournalInbox final : public Inbox {
 }  // namespace
 
 Journal::Journal(JournalOptions options)
-    : thread_(std::make_shared<JournalThread>(std::move(options))) {}
+    : thread_(std::make_shared<JournalThread>(std::move(options))),
+      dead_letters_(std::make_unique<JournalDeadLetters>(thread_)) {}
 
 Journal::~Journal() { thread_->stop(); }  // an inbox may still hold it
 

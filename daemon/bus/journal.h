@@ -41,6 +41,7 @@ class Journal final : public Bus {
   asio::awaitable<Result<std::vector<Published>>> publish(std::vector<Message> messages) override;
   asio::awaitable<Result<std::unique_ptr<Inbox>>> open_inbox(std::string target) override;
   asio::awaitable<Result<void>> forget_other_inboxes(std::set<std::string> targets_kept) override;
+  DeadLetters& dead_letters() override { return *dead_letters_; }
   [[nodiscard]] std::size_t max_message_bytes() const override;
   [[nodiscard]] bool connected() const override;
   [[nodiscard]] std::string_view type() const override { return "journal"; }
@@ -53,6 +54,7 @@ class Journal final : public Bus {
 
  private:
   std::shared_ptr<class JournalThread> thread_;
+  std::unique_ptr<DeadLetters> dead_letters_;
 };
 
 }  // namespace transship::bus

@@ -9,7 +9,7 @@
 namespace transship::bus {
 namespace {
 
-constexpr std::int64_t schema_version = 1;
+constexpr std::int64_t schema_version = 2;
 constexpr std::int64_t free_pages_max = 2048;  // then pages are given back, until so many are left:
 constexpr std::int64_t free_pages_kept = 512;
 constexpr std::int64_t pages_shrunk_at_once = 256;
@@ -25,6 +25,9 @@ constexpr const char* schema = R"sql(
                        PRIMARY KEY(consumer, sequence)) WITHOUT ROWID;
   CREATE TABLE recent(key TEXT PRIMARY KEY, stored_at_us INTEGER NOT NULL) WITHOUT ROWID;
   CREATE INDEX recent_by_time ON recent(stored_at_us);
+)sql";
+constexpr const char* schema_since_2 = R"sql(
+  CREATE TABLE dead_letters(id TEXT PRIMARY KEY, letter BLOB NOT NULL) WITHOUT ROWID;
 )sql";
 
 std::int64_t microseconds(Clock::time_point time) {
@@ -97,8 +100,9 @@ Result<void> JournalStore::prepare_file() {
   }
   check->reset();
   if (*version == schema_version) return {};
-  return database_.execute(
-      fmt::format("BEGIN; {} PRAGMA user_version={}; COMMIT", schema, schema_version));
+  return database_.execute(fmt::format("BEGIN; {} {} PRAGMA user_version={}; COMMIT",
+                                       *version == 0 ? schema : "", schema_since_2,
+                                       schema_version));
 }
 
 Result<void> JournalStore::prepare_statements() {
@@ -131,6 +135,9 @@ Result<void> JournalStore::prepare_statements() {
       {&s.oldest_pending,
        "SELECT stored_at_us FROM messages WHERE sequence="
        "(SELECT min(sequence) FROM pending WHERE consumer=?)"},
+      {&s.put_dead_letter, "INSERT OR REPLACE INTO dead_letters VALUES(?,?)"},
+      {&s.remove_dead_letter, "DELETE FROM dead_letters WHERE id=?"},
+      {&s.dead_letters, "SELECT letter FROM dead_letters ORDER BY id"},
   };
   for (const auto& [statement, sql] : all) {
     auto prepared = database_.prepare(sql);
@@ -288,6 +295,25 @@ Result<Backlog> JournalStore::backlog(ConsumerId consumer) {
   statements_.oldest_pending.reset();
   if (!oldest) return fail(oldest.error());
   return backlog;
+}
+
+Result<void> JournalStore::put_dead_letter(const std::string& id, const std::string& text) {
+  return statements_.put_dead_letter.bind(1, id).bind_blob(2, text).run();
+}
+
+Result<void> JournalStore::remove_dead_letter(const std::string& id) {
+  return statements_.remove_dead_letter.bind(1, id).run();
+}
+
+Result<std::vector<std::string>> JournalStore::dead_letters() {
+  std::vector<std::string> texts;
+  Result<bool> more = statements_.dead_letters.next();
+  for (; more && *more; more = statements_.dead_letters.next()) {
+    texts.push_back(statements_.dead_letters.bytes(0));
+  }
+  statements_.dead_letters.reset();
+  if (!more) return fail(more.error());
+  return texts;
 }
 
 Result<bool> JournalStore::shrink() {

@@ -56,6 +56,11 @@ class JournalStore {
   Result<void> acknowledge(ConsumerId consumer, Sequence sequence);
   Result<Backlog> backlog(ConsumerId consumer);
 
+  // Dead letters, as texts by their ids.
+  Result<void> put_dead_letter(const std::string& id, const std::string& text);
+  Result<void> remove_dead_letter(const std::string& id);
+  Result<std::vector<std::string>> dead_letters();
+
   // Gives some free pages back to the file system where many are free; outside a transaction, for
   // idle moments. True while there are more.
   Result<bool> shrink();
@@ -66,6 +71,7 @@ class JournalStore {
     sqlite::Statement find_consumer, insert_consumer, backfill;
     sqlite::Statement first_after, at, count_delivery, remove_pending, remove_message;
     sqlite::Statement count_pending, oldest_pending;
+    sqlite::Statement put_dead_letter, remove_dead_letter, dead_letters;
   };
   explicit JournalStore(sqlite::Database database) : database_(std::move(database)) {}
   Result<void> prepare_file();

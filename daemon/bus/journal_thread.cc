@@ -25,7 +25,7 @@ std::string system_error_text(int error) { return std::generic_category().messag
 
 bool must_survive_power_cut(const JournalRequest& request) {
   return std::holds_alternative<Publish>(request) || std::holds_alternative<OpenInbox>(request) ||
-         std::holds_alternative<Forget>(request);
+         std::holds_alternative<Forget>(request) || std::holds_alternative<Change>(request);
 }
 
 }  // namespace
@@ -219,6 +219,8 @@ Result<void> JournalThread::apply(JournalRequest& request, Clock::time_point now
     auto backlog = store_->backlog(count->consumer);
     if (!backlog) return fail(backlog.error());
     count->backlog = *backlog;
+  } else if (auto* change = std::get_if<Change>(&request)) {
+    return change->work(*store_);
   }
   return {};
 }
@@ -279,6 +281,8 @@ void JournalThread::answer(JournalRequest& request, const Result<void>& outcome)
     forget->done.complete(outcome);
   } else if (auto* count = std::get_if<CountBacklog>(&request)) {
     reply(count->done, count->backlog);
+  } else if (auto* change = std::get_if<Change>(&request)) {
+    change->done.complete(outcome);
   }
 }
 

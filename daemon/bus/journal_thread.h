@@ -3,6 +3,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -48,6 +49,11 @@ struct CountBacklog {
   Completion<Backlog> done;
   Backlog backlog = {};
 };
+// Anything else that is done in a transaction of the file, durably.
+struct Change {
+  std::function<Result<void>(JournalStore&)> work;
+  Completion<void> done;
+};
 struct Fetch {
   ConsumerId consumer;
   std::uint64_t inbox = 0;
@@ -76,7 +82,7 @@ using JournalRequest =
     std::variant<journal_request::Open, journal_request::Publish, journal_request::OpenInbox,
                  journal_request::Forget, journal_request::CountBacklog, journal_request::Fetch,
                  journal_request::Acknowledge, journal_request::Extend, journal_request::CloseInbox,
-                 journal_request::Close>;
+                 journal_request::Change, journal_request::Close>;
 
 // How a delivery is known to the journal.
 struct JournalReceipt final : Delivery::Receipt {

@@ -33,4 +33,17 @@ int sync(const Common& common, const Selection& selection, bool closure);
 int verify(const Common& common, const Selection& selection, bool deep);
 int status(const Common& common, const std::optional<std::string>& url);
 
+int why(const Common& common, const std::string& image, const std::string& target,
+        const std::optional<std::string>& url);
+
+// `transship dead …`: what is asked of a running daemon about its dead letters.
+struct DeadRequest {
+  std::string action;  // list, retry or drop
+  std::optional<std::string> target;
+  std::vector<std::string> ids;
+  bool all = false;
+  std::optional<std::string> url;
+};
+int dead(const Common& common, const DeadRequest& request);
+
 }  // namespace transship::commands

@@ -22,11 +22,11 @@ struct Answered {
   std::string body;
 };
 
-asio::awaitable<Result<Answered>> ask(http::Client& client, http::Request request) {
-  auto exchange = client.start(std::move(request));
-  auto head = co_await exchange.head();
+asio::awaitable<Result<Answered>> exchange(http::Client& client, http::Request request) {
+  auto started = client.start(std::move(request));
+  auto head = co_await started.head();
   if (!head) co_return fail(head.error());
-  auto body = co_await exchange.read_all(answer_bytes_max);
+  auto body = co_await started.read_all(answer_bytes_max);
   if (!body) co_return fail(body.error());
   co_return Answered{head->status, std::move(*body)};
 }
@@ -39,6 +39,20 @@ std::string reachable_host(const std::string& host) {
 }
 
 }  // namespace
+
+std::string escaped(std::string_view text) {
+  std::string made;
+  for (const char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-' || c == '.' || c == '_' || c == '~';
+    if (plain) {
+      made += c;
+    } else {
+      made += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+    }
+  }
+  return made;
+}
 
 std::optional<Remote> Remote::find(const Common& common, const std::optional<std::string>& url) {
   Remote remote;
@@ -66,16 +80,24 @@ std::optional<Remote> Remote::find(const Common& common, const std::optional<std
   return remote;
 }
 
-Result<nlohmann::json> Remote::get(const std::string& target) {
+std::string Remote::Answer::message() const {
+  const bool said = json.is_object() && json.contains("message") && json["message"].is_string();
+  return said ? json["message"].get<std::string>() : "not what a daemon of ours says";
+}
+
+Result<Remote::Answer> Remote::ask(const std::string& method, const std::string& target,
+                                   const std::string& body) {
   asio::io_context loop(1);
   http::Client client(loop.get_executor(), user_agent(std::nullopt));
   http::Request request;
+  request.method = method;
   request.url = url_;
   request.url.target = target;
+  request.body = body;
   request.timeouts.total = std::chrono::seconds(30);
   if (!token_.empty()) request.headers.emplace_back("Authorization", "Bearer " + token_.reveal());
   Result<Answered> answered = fail(ErrorKind::cancelled, "interrupted");
-  asio::co_spawn(loop, ask(client, std::move(request)),
+  asio::co_spawn(loop, exchange(client, std::move(request)),
                  [&](const std::exception_ptr& thrown, Result<Answered> got) {
                    if (!thrown) answered = std::move(got);
                    loop.stop();
@@ -85,16 +107,18 @@ Result<nlohmann::json> Remote::get(const std::string& target) {
     return fail(
         answered.error().with_context("the daemon at " + url_.origin() + " does not answer"));
   }
-  auto json = nlohmann::json::parse(answered->body, nullptr, /*allow_exceptions=*/false);
-  if (answered->status != 200 || json.is_discarded()) {
-    const std::string why =
-        json.is_object() && json.contains("message") && json["message"].is_string()
-            ? json["message"].get<std::string>()
-            : "not what a daemon of ours says";
+  return Answer{answered->status,
+                nlohmann::json::parse(answered->body, nullptr, /*allow_exceptions=*/false)};
+}
+
+Result<nlohmann::json> Remote::get(const std::string& target) {
+  auto answer = ask("GET", target);
+  if (!answer) return fail(answer.error());
+  if (answer->status != 200 || answer->json.is_discarded()) {
     return fail(ErrorKind::invalid, fmt::format("the daemon at {} answered {}: {}", url_.origin(),
-                                                answered->status, why));
+                                                answer->status, answer->message()));
   }
-  return json;
+  return std::move(answer->json);
 }
 
 }  // namespace transship::commands

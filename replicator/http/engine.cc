@@ -8,6 +8,7 @@ namespace {
 
 constexpr std::chrono::milliseconds sweep_every{200};
 constexpr std::size_t idle_handles_max = 64;
+constexpr std::size_t idle_buffers_max = 16;
 constexpr long cached_connections_max = 256;
 
 }  // namespace
@@ -76,6 +77,24 @@ void Engine::recycle(CURL* easy) {
   }
   curl_easy_reset(easy);
   idle_.push_back(easy);
+}
+
+std::string Engine::take_buffer() {
+  if (buffers_.empty()) return {};
+  std::string buffer = std::move(buffers_.back());
+  buffers_.pop_back();
+  return buffer;
+}
+
+std::shared_ptr<const std::string> Engine::lend(std::string bytes) {
+  return {new std::string(std::move(bytes)), [self = weak_from_this()](std::string* returned) {
+            const auto engine = self.lock();
+            if (engine && engine->buffers_.size() < idle_buffers_max) {
+              returned->clear();
+              engine->buffers_.push_back(std::move(*returned));
+            }
+            delete returned;
+          }};
 }
 
 bool Engine::add(Transfer& transfer) {
@@ -159,13 +178,17 @@ void Engine::set_timer(long timeout_ms) {
     curl_timer_.cancel();
     return;
   }
+  auto due = [self = weak_from_this(), generation = timer_generation_](asio::error_code error) {
+    const auto engine = self.lock();
+    if (error || !engine || generation != engine->timer_generation_) return;
+    engine->drive(CURL_SOCKET_TIMEOUT, 0);
+  };
+  if (timeout_ms == 0) {  // each end of a pause asks for this: it needs no clock
+    asio::post(executor_, [due = std::move(due)] { due({}); });
+    return;
+  }
   curl_timer_.expires_after(std::chrono::milliseconds(timeout_ms));
-  curl_timer_.async_wait(
-      [self = weak_from_this(), generation = timer_generation_](asio::error_code error) {
-        const auto engine = self.lock();
-        if (error || !engine || generation != engine->timer_generation_) return;
-        engine->drive(CURL_SOCKET_TIMEOUT, 0);
-      });
+  curl_timer_.async_wait(std::move(due));
 }
 
 void Engine::reap() {

@@ -31,6 +31,11 @@ class Engine : public std::enable_shared_from_this<Engine> {
   CURL* take_easy();
   void recycle(CURL* easy);
 
+  // Buffers of chunks go round, so that the system need not give new pages for each. take_buffer()
+  // may give an empty one; a lent one comes back when its last holder lets it go.
+  std::string take_buffer();
+  std::shared_ptr<const std::string> lend(std::string bytes);
+
   // False once shut.
   bool add(Transfer& transfer);
   void remove(Transfer& transfer);
@@ -62,6 +67,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::uint64_t timer_generation_ = 0;
   std::set<Transfer*> transfers_;
   std::vector<CURL*> idle_;
+  std::vector<std::string> buffers_;
 };
 
 }  // namespace transship::http

@@ -157,7 +157,10 @@ std::size_t Transfer::take_header(std::string_view line) {
 }
 
 std::size_t Transfer::take_body(std::string_view bytes) {
-  if (received_.empty()) received_.reserve(buffer_bytes + read_bytes);
+  if (received_.empty()) {
+    received_ = engine_->take_buffer();
+    received_.reserve(buffer_bytes + read_bytes);
+  }
   received_.append(bytes);
   // What libcurl has read already is taken to its end: a refused piece it would keep in a copy.
   if (!receive_paused_ && received_.size() >= buffer_bytes) {
@@ -288,7 +291,7 @@ asio::awaitable<Result<Chunk>> Transfer::read() {
     if (error_) co_return fail(*error_);
     co_return Chunk{};
   }
-  auto chunk = std::make_shared<const std::string>(std::exchange(received_, std::string()));
+  Chunk chunk = engine_->lend(std::exchange(received_, std::string()));
   if (receive_paused_ && !done_) {
     receive_paused_ = false;
     apply_pauses();  // may call take_body at once

@@ -34,7 +34,7 @@ class Transfer {
 
   // libcurl's own buffers, what one system call moves. Small enough that the bytes of a few
   // transfers stay in the processor's cache from the socket to the hash to the socket.
-  static constexpr std::size_t read_bytes = 128UL << 10U;
+  static constexpr std::size_t read_bytes = 64UL << 10U;
   // The bounded buffers between libcurl and the coroutines. One read, or one chunk, more than that
   // can lie in each.
   static constexpr std::size_t buffer_bytes = 128UL << 10U;

@@ -1,0 +1,184 @@
+#include "daemon/why.h"
+
+#include <algorithm>
+
+#include "daemon/status.h"
+
+namespace transship {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+monitoring::Time now() {
+  return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
+}
+
+HttpResponse respond(const Json& json, int status = 200) {
+  HttpResponse response;
+  response.status = status;
+  response.body = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  return response;
+}
+
+HttpResponse refuse(int status, std::string_view why) {
+  return respond({{"message", why}}, status);
+}
+
+Json digest_or_null(const std::optional<oci::Digest>& digest) {
+  return digest ? Json(digest->str()) : Json();
+}
+
+Json error_json(std::string_view kind, std::string_view message, monitoring::Time at) {
+  return {{"kind", kind}, {"message", message}, {"at", rfc3339(at)}};
+}
+
+// Of an image that does not show the same on both sides.
+std::string_view stage_of(const WorkItem& item) {
+  if (item.state == WorkItem::State::running) return "copying";
+  return item.last_error ? "retrying" : "queued";
+}
+
+Json next_try_of(const WorkItem& item) {
+  if (item.state != WorkItem::State::delayed) return nullptr;
+  const auto until =
+      std::chrono::duration_cast<std::chrono::milliseconds>(item.due - WorkItem::Clock::now());
+  return rfc3339(now() + std::max(until, std::chrono::milliseconds(0)));
+}
+
+}  // namespace
+
+std::optional<Why::Image> Why::parse(const std::string& name) {
+  const std::size_t at = name.find('@');
+  const std::size_t split = at != std::string::npos ? at : name.rfind(':');
+  if (split == std::string::npos) return std::nullopt;
+  auto repository = oci::Repository::parse(name.substr(0, split));
+  if (!repository) return std::nullopt;
+  const std::string rest = name.substr(split + 1);
+  if (at != std::string::npos) {
+    auto digest = oci::Digest::parse(rest);
+    if (!digest) return std::nullopt;
+    return Image{std::move(*repository), oci::Reference(std::move(*digest)), name, ""};
+  }
+  auto tag = oci::Tag::parse(rest);
+  if (!tag) return std::nullopt;
+  return Image{std::move(*repository), oci::Reference(std::move(*tag)), name, rest};
+}
+
+std::vector<Route> Why::routes_of(const std::string& target, const Image& image) const {
+  std::vector<Route> routes;
+  const std::string& repository = image.repository.str();
+  for (const config::Rule& rule : parts_.config.rules) {
+    const bool matches = rule.repositories.matches(repository) &&
+                         (image.tag.empty() || rule.tags.matches(image.tag));
+    const bool served = std::any_of(
+        parts_.routes.pairs().begin(), parts_.routes.pairs().end(),
+        [&](const auto& pair) { return pair.rule == rule.name && pair.target == target; });
+    if (matches && served) routes.push_back({&rule, target, rule.target_repository(repository)});
+  }
+  return routes;
+}
+
+// Several rules may want the image: the one that has something to do for it.
+const Route& Why::most_telling(const std::vector<Route>& routes, const Image& image) const {
+  const Worker* worker = parts_.worker(routes.front().target);
+  const auto busy = std::find_if(routes.begin(), routes.end(), [&](const Route& route) {
+    return (worker != nullptr && worker->has(route.rule->name, image.name)) ||
+           parts_.dead_letters.find(route.rule->name, route.target, image.name) != nullptr;
+  });
+  return busy == routes.end() ? routes.front() : *busy;
+}
+
+asio::awaitable<Why::Shown> Why::look(std::string registry, std::string repository,
+                                      oci::Reference reference) {
+  Shown shown;
+  auto parsed = oci::Repository::parse(repository);
+  if (!parsed) {
+    shown.error = parsed.error();
+  } else if (parts_.outages.is_out(registry)) {
+    shown.error = Error{ErrorKind::transient, registry + " does not answer"};
+  } else {
+    auto head = co_await parts_.fleet.registry(registry).head_manifest(std::move(*parsed),
+                                                                       std::move(reference));
+    if (!head) {
+      shown.error = head.error();
+    } else if (*head) {
+      shown.digest = (*head)->digest;
+    }
+  }
+  co_return shown;
+}
+
+Json Why::explain(const Route& route, const Image& image, const Shown& source,
+                  const Shown& target) const {
+  const Worker* worker = parts_.worker(route.target);
+  const WorkItem* item =
+      worker == nullptr ? nullptr : worker->item_of(route.rule->name, image.name);
+  const bus::DeadLetter* letter =
+      parts_.dead_letters.find(route.rule->name, route.target, image.name);
+  const auto& failed = source.error ? source.error : target.error;
+  std::string_view stage = "queued";  // it waits for its event, or for reconciliation
+  if (source.digest && source.digest == target.digest) {
+    stage = "in_step";
+  } else if (item != nullptr) {
+    stage = stage_of(*item);
+  } else if (letter != nullptr) {
+    stage = "dead_lettered";
+  } else if (failed) {
+    stage = "unknown";
+  } else if (!source.digest) {
+    stage = "not_at_source";
+  }
+  Json last_error;
+  if (stage == "in_step") {
+  } else if (item != nullptr && item->last_error) {
+    last_error =
+        error_json(item->last_error->kind, item->last_error->message, item->last_error->at);
+  } else if (letter != nullptr) {
+    last_error = error_json(letter->error_kind, letter->error_message, letter->last_failed);
+  } else if (failed) {
+    last_error = error_json(to_string(failed->kind), failed->message, now());
+  }
+  const std::uint64_t attempts =
+      (item == nullptr ? 0 : item->attempts) + (letter == nullptr ? 0 : letter->attempts);
+  return {
+      {"image", image.name},
+      {"target", route.target},
+      {"rule", route.rule->name},
+      {"target_image", route.target_repository + image.name.substr(image.repository.str().size())},
+      {"stage", stage},
+      {"attempts", attempts},
+      {"next_try", item == nullptr ? Json() : next_try_of(*item)},
+      {"last_error", std::move(last_error)},
+      {"source_digest", digest_or_null(source.digest)},
+      {"target_digest", digest_or_null(target.digest)}};
+}
+
+asio::awaitable<HttpResponse> Why::answer(HttpRequest request) {
+  const std::string target = request.query["target"];
+  const auto image = parse(request.query["image"]);
+  const auto& targets = parts_.routes.targets();
+  if (!image) co_return refuse(400, "image is not repository:tag or repository@digest");
+  if (target.empty()) co_return refuse(400, "target is missing");
+  if (std::find(targets.begin(), targets.end(), target) == targets.end())
+    co_return refuse(404, "this daemon works for no target '" + target + "'");
+  const std::vector<Route> routes = routes_of(target, *image);
+  if (routes.empty()) {
+    co_return respond({{"image", image->name},
+                       {"target", target},
+                       {"rule", nullptr},
+                       {"target_image", nullptr},
+                       {"stage", "filtered"},
+                       {"attempts", 0},
+                       {"next_try", nullptr},
+                       {"last_error", nullptr},
+                       {"source_digest", nullptr},
+                       {"target_digest", nullptr}});
+  }
+  const Route& route = most_telling(routes, *image);
+  const Shown source = co_await look(route.rule->source, image->repository.str(), image->reference);
+  const Shown shown = co_await look(target, route.target_repository, image->reference);
+  co_return respond(explain(route, *image, source, shown));
+}
+
+}  // namespace transship

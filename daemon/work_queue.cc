@@ -1,0 +1,114 @@
+#include "daemon/work_queue.h"
+
+namespace transship {
+
+using State = WorkItem::State;
+
+WorkItem* WorkQueue::find(const std::string& key) const {
+  const auto found = items_.find(key);
+  return found == items_.end() ? nullptr : found->second.get();
+}
+
+WorkItem& WorkQueue::add(std::unique_ptr<WorkItem> item) {
+  const std::string key = item->key;
+  return *items_.emplace(key, std::move(item)).first->second;
+}
+
+void WorkQueue::remove(WorkItem& item) {
+  leave(item);
+  items_.erase(std::string(item.key));
+}
+
+// Takes the item out of the line that it is in.
+void WorkQueue::leave(WorkItem& item) {
+  if (item.state == State::ready) ready_.erase(&item);
+  if (item.state == State::delayed) delayed_.erase({item.due, &item});
+  if (item.state == State::held) {
+    for (auto& [registry, line] : held_) line.erase(&item);
+  }
+  item.state = State::idle;
+}
+
+void WorkQueue::enter_ready(WorkItem& item) {
+  leave(item);
+  item.state = State::ready;
+  ready_.insert(&item);
+}
+
+void WorkQueue::make_ready(WorkItem& item) {
+  leave(item);
+  item.order = next_order_++;
+  enter_ready(item);
+}
+
+void WorkQueue::make_ready_at(WorkItem& item, Time when) {
+  leave(item);
+  item.state = State::delayed;
+  item.due = when;
+  delayed_.emplace(when, &item);
+}
+
+void WorkQueue::set_fresh(WorkItem& item) {
+  const bool in_line = item.state == State::ready || item.state == State::held;
+  if (in_line) leave(item);
+  item.fresh = true;
+  if (in_line) enter_ready(item);  // where it is held, the next look finds out again
+}
+
+void WorkQueue::pass_time(Time now) {
+  while (!delayed_.empty() && delayed_.begin()->first <= now) make_ready(*delayed_.begin()->second);
+}
+
+std::optional<WorkQueue::Time> WorkQueue::next_due() const {
+  return delayed_.empty() ? std::nullopt : std::optional(delayed_.begin()->first);
+}
+
+WorkItem* WorkQueue::start_next() {
+  for (auto next = ready_.begin(); next != ready_.end();) {
+    WorkItem* item = *next;
+    if (holds(*item)) {
+      next = ready_.erase(next);
+      item->state = State::held;
+      const bool by_source = holding_.contains(item->names.source);
+      held_[by_source ? item->names.source : item->names.target].insert(item);
+    } else if (busy_.contains(item->target_image())) {
+      ++next;  // another rule copies to this very tag: it waits for its turn
+    } else {
+      ready_.erase(next);
+      item->state = State::running;
+      busy_.insert(item->target_image());
+      return item;
+    }
+  }
+  return nullptr;
+}
+
+void WorkQueue::ended(WorkItem& item) {
+  busy_.erase(item.target_image());
+  if (item.state == State::running) item.state = State::idle;
+}
+
+void WorkQueue::release(const std::string& registry) {
+  holding_.erase(registry);
+  for (WorkItem* item : std::exchange(held_[registry], {})) {
+    item->state = State::idle;
+    enter_ready(*item);
+  }
+  std::vector<WorkItem*> failed;  // by the outage, and waiting for their own next try
+  for (const auto& [due, item] : delayed_) {
+    const bool needs_it = item->names.source == registry || item->names.target == registry;
+    if (item->unanswered > 0 && needs_it) failed.push_back(item);
+  }
+  for (WorkItem* item : failed) {
+    item->unanswered = 0;
+    enter_ready(*item);
+  }
+}
+
+std::vector<WorkItem*> WorkQueue::held_for(const std::string& registry) const {
+  const auto line = held_.find(registry);
+  if (line == held_.end()) return {};
+  return {line->second.begin(), line->second.end()};
+}
+
+}  // namespace transship

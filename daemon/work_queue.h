@@ -1,0 +1,141 @@
+#pragma once
+
+#include <asio/cancellation_signal.hpp>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "daemon/bus/bus.h"
+#include "monitoring/ledger.h"
+#include "replicator/oci/digest.h"
+#include "replicator/oci/reference.h"
+
+namespace transship {
+
+// A delivery in hand, until everything that it asked for is done.
+struct HeldDelivery {
+  bus::Delivery delivery;
+  std::size_t open = 0;  // work items that still need it
+};
+
+// One push that an item stands for.
+struct Ticket {
+  std::shared_ptr<HeldDelivery> held;  // null: no event asked for it
+  monitoring::Time pushed_at;
+  monitoring::Time arrived_at;
+  std::optional<oci::Digest> expected = {};
+  bool seen_before = false;  // tried before, by us or by a daemon that died
+};
+
+// One image to bring to one target by one rule, for all pushes that wait for it together.
+struct WorkItem {
+  using Clock = std::chrono::steady_clock;
+  enum class State {
+    idle,     // in no line
+    ready,    // may start
+    delayed,  // may start at `due`
+    held,     // a registry that it needs does not answer
+    running,
+  };
+
+  std::string key;  // rule, then the image as the source names it
+  monitoring::Ledger::PairId pair = 0;
+  monitoring::Pair names;
+  int priority = 0;
+  oci::Repository source_repository;
+  oci::Tag tag;
+  oci::Repository target_repository;
+  std::vector<Ticket> tickets = {};
+  unsigned attempts = 0;    // answered failures
+  unsigned unanswered = 0;  // failures while nobody answered; they use up no attempt
+  std::optional<monitoring::Time> first_failed = {};
+  std::optional<monitoring::LastError> last_error = {};
+  // An event or an operator asked for it: it goes before what reconciliation found.
+  bool fresh = false;
+  asio::cancellation_signal cancel = {};
+
+  // The queue's own.
+  State state = State::idle;
+  std::uint64_t order = 0;
+  Clock::time_point due = {};
+
+  [[nodiscard]] std::string source_image() const {
+    return source_repository.str() + ":" + tag.str();
+  }
+  [[nodiscard]] std::string target_image() const {
+    return target_repository.str() + ":" + tag.str();
+  }
+  static std::string key_of(const std::string& rule, const std::string& source_image) {
+    return rule + " " + source_image;
+  }
+};
+
+// The work of one target and its order: by priority, then what an event told of, then as it came.
+// Two items for one tag of the target never run together, and none starts that needs a registry
+// that is held. No I/O, and no clock of its own.
+class WorkQueue {
+ public:
+  using Time = WorkItem::Clock::time_point;
+
+  WorkItem* find(const std::string& key) const;
+  // The key must be new.
+  WorkItem& add(std::unique_ptr<WorkItem> item);
+  void remove(WorkItem& item);
+  [[nodiscard]] std::size_t size() const { return items_.size(); }
+  [[nodiscard]] const std::map<std::string, std::unique_ptr<WorkItem>>& items() const {
+    return items_;
+  }
+
+  // To the end of its line, whatever it was waiting for; not for one that runs.
+  void make_ready(WorkItem& item);
+  void make_ready_at(WorkItem& item, Time when);
+  // Changes its place in the line.
+  void set_fresh(WorkItem& item);
+  // What waited until now becomes ready.
+  void pass_time(Time now);
+  [[nodiscard]] std::optional<Time> next_due() const;
+
+  // The next item that may start; it counts as running until ended(). Null when there is none.
+  WorkItem* start_next();
+  void ended(WorkItem& item);
+
+  // No item that reads from or writes to this registry starts until it is released; then all that
+  // waited for it goes on at once, in the order that it had.
+  void hold(const std::string& registry) { holding_.insert(registry); }
+  void release(const std::string& registry);
+  [[nodiscard]] bool holds(const WorkItem& item) const {
+    return holding_.contains(item.names.source) || holding_.contains(item.names.target);
+  }
+  // Those that were held when their turn came, in order.
+  [[nodiscard]] std::vector<WorkItem*> held_for(const std::string& registry) const;
+  // The registries that are held.
+  [[nodiscard]] const std::set<std::string>& holding() const { return holding_; }
+
+ private:
+  struct InOrder {
+    bool operator()(const WorkItem* a, const WorkItem* b) const {
+      if (a->priority != b->priority) return a->priority > b->priority;
+      if (a->fresh != b->fresh) return a->fresh;
+      return a->order < b->order;
+    }
+  };
+  using Line = std::set<WorkItem*, InOrder>;
+
+  void leave(WorkItem& item);
+  void enter_ready(WorkItem& item);
+
+  std::map<std::string, std::unique_ptr<WorkItem>> items_;
+  Line ready_;
+  std::set<std::pair<Time, WorkItem*>> delayed_;
+  std::map<std::string, Line> held_;  // by the registry
+  std::set<std::string> holding_;
+  std::set<std::string> busy_;  // images of the target that are being copied now
+  std::uint64_t next_order_ = 0;
+};
+
+}  // namespace transship

@@ -1,0 +1,204 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "daemon/log.h"
+#include "daemon/worker.h"
+
+// What became of one try of an image: confirmed, looked at again, tried again later, or given up.
+namespace transship {
+
+namespace {
+
+constexpr std::chrono::seconds same_failure_again{60};
+
+monitoring::Time now() {
+  return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
+}
+
+std::string seconds_text(std::chrono::milliseconds duration) {
+  return fmt::format("{:.3g}", std::chrono::duration<double>(duration).count());
+}
+
+}  // namespace
+
+// The image is at the target, or gone from the source: its dead letter has done its work.
+asio::awaitable<void> Worker::redeem_dead_letter(const WorkItem& item, const ImageResult& result) {
+  const bus::DeadLetter* letter =
+      shared_.dead_letters.find(item.names.rule, target_name_, item.source_image());
+  if (letter == nullptr) co_return;
+  if (result.outcome != ImageOutcome::absent) {
+    for (const bus::LetterTime push : letter->pushes)
+      shared_.metrics.lag_observed(item.names, now() - push);
+  }
+  auto removed = co_await shared_.dead_letters.remove(letter->id);
+  if (!removed) {
+    log::warning(
+        "a dead letter that is settled could not be removed yet: " + removed.error().message,
+        {{"target", target_name_}, {"image", item.source_image()}});
+  }
+}
+
+void Worker::note_failure(WorkItem& item, const Error& error) {
+  if (error.unanswered) {
+    ++item.unanswered;
+  } else {
+    ++item.attempts;
+  }
+  if (!item.first_failed) item.first_failed = now();
+  item.last_error = {std::string(to_string(error.kind)), error.message, now()};
+  shared_.ledger.failed(item.pair, *item.last_error);
+  shared_.metrics.image_done(item.names, "failed");
+  shared_.metrics.request_retried(item.names.target, to_string(error.kind));
+}
+
+// What is a dead letter already and was only found again by reconciliation has one try.
+bool Worker::is_given_up(const WorkItem& item) const {
+  if (item.attempts == 0) return false;
+  const bool known =
+      shared_.dead_letters.find(item.names.rule, target_name_, item.source_image()) != nullptr;
+  if (known && !item.fresh) return true;
+  if (item.attempts < static_cast<unsigned>(retry_.attempts)) return false;
+  return known || !shared_.dead_letters.full(target_name_);
+}
+
+// Once this returns without an error, the dead letter is durable and stands for the tickets.
+asio::awaitable<Result<void>> Worker::give_up(WorkItem& item, const std::vector<Ticket>& tickets) {
+  bus::DeadLetter letter;
+  letter.id = bus::dead_letter_id(item.names.rule, target_name_, item.source_image());
+  const bus::DeadLetter* known = shared_.dead_letters.find(letter.id);
+  const bool counts = known == nullptr || item.fresh;
+  if (known != nullptr) letter = *known;
+  letter.target = target_name_;
+  letter.rule = item.names.rule;
+  letter.image = item.source_image();
+  letter.attempts += std::exchange(item.attempts, 0);
+  if (known == nullptr) letter.first_failed = *item.first_failed;
+  letter.last_failed = item.last_error->at;
+  letter.error_kind = item.last_error->kind;
+  letter.error_message = item.last_error->message;
+  for (const Ticket& ticket : tickets) {
+    // When reconciliation finds it again, that is no other push.
+    if (ticket.held || letter.pushes.empty()) letter.pushes.push_back(ticket.pushed_at);
+  }
+  letter.pushes = bus::pushes_kept(std::move(letter.pushes));
+  auto kept = co_await shared_.dead_letters.put(letter);
+  if (!kept) co_return fail(kept.error().with_context("keep a dead letter"));
+  for (const Ticket& ticket : tickets) {
+    if (!std::binary_search(letter.pushes.begin(), letter.pushes.end(), ticket.pushed_at))
+      shared_.ledger.done(item.pair, item.target_image(), ticket.pushed_at);
+  }
+  item.first_failed.reset();
+  item.fresh = false;
+  if (counts) shared_.metrics.image_done(item.names, "dead_lettered");
+  log::error("given up, see `transship dead list`: " + letter.error_message,
+             {{"rule", letter.rule},
+              {"target", letter.target},
+              {"image", letter.image},
+              {"error_kind", letter.error_kind},
+              {"attempt", std::to_string(letter.attempts)},
+              {"dead_letter", letter.id}});
+  co_return Result<void>{};
+}
+
+void Worker::retry_later(WorkItem& item, const Error& error) {
+  const auto pause = retry_pause(retry_, std::max(1U, item.attempts + item.unanswered),
+                                 error.retry_after, random_);
+  report_failure(item, error, pause);
+  if (error.unanswered) {  // by which of them, a probe finds out
+    shared_.outages.suspect(item.names.source);
+    shared_.outages.suspect(item.names.target);
+  }
+  make_ready_at(item, Clock::now() + pause);
+}
+
+void Worker::concluded(WorkItem& item, std::vector<Ticket> tickets, monitoring::Time looked_at,
+                       const ImageResult& result, double seconds) {
+  item.attempts = 0;
+  item.unanswered = 0;
+  item.first_failed.reset();
+  item.last_error.reset();
+  // Registries tell of a push before they serve it: tickets that the source did not bear out yet
+  // get another look.
+  std::optional<Clock::time_point> next_look;
+  for (const Ticket& ticket : tickets) {
+    const auto age = looked_at - ticket.arrived_at;
+    const bool borne_out = ticket.expected && ticket.expected == result.digest;
+    if (borne_out) continue;
+    const auto next = ticket.expected ? next_look_with_digest(age) : next_look_without_digest(age);
+    if (!next) continue;
+    const auto when =
+        Clock::now() + std::max(ticket.arrived_at + *next - now(), std::chrono::milliseconds(0));
+    next_look = next_look ? std::min(*next_look, when) : when;
+  }
+  if (!next_look) return confirm(item, std::move(tickets), result, seconds);
+  if (result.outcome == ImageOutcome::copied) shared_.metrics.image_done(item.names, "copied");
+  // All tickets wait for it together: the image is one, and so is its lag.
+  item.tickets.insert(item.tickets.begin(), std::make_move_iterator(tickets.begin()),
+                      std::make_move_iterator(tickets.end()));
+  make_ready_at(item, *next_look);
+}
+
+void Worker::confirm(WorkItem& item, std::vector<Ticket> tickets, const ImageResult& result,
+                     double seconds) {
+  const monitoring::Time at = now();
+  shared_.ledger.succeeded(item.pair, at);
+  const bool stale = result.outcome == ImageOutcome::absent;
+  shared_.metrics.image_done(item.names, stale ? "superseded" : to_string(result.outcome));
+  if (tickets.size() > 1) {
+    for (std::size_t i = 1; i < tickets.size(); ++i)
+      shared_.metrics.image_done(item.names, "superseded");
+  }
+  std::chrono::milliseconds lag{0};
+  for (const Ticket& ticket : tickets) {
+    lag = std::max(lag, at - ticket.pushed_at);
+    const bool measured = result.outcome == ImageOutcome::copied || (!stale && ticket.seen_before);
+    if (ticket.held && measured) shared_.metrics.lag_observed(item.names, at - ticket.pushed_at);
+    shared_.ledger.done(item.pair, item.target_image(), ticket.pushed_at);
+    settle(ticket);
+  }
+  const log::Fields fields{{"rule", item.names.rule},
+                           {"source", item.names.source},
+                           {"target", item.names.target},
+                           {"image", item.target_image()},
+                           {"digest", stale ? std::string() : result.digest->str()},
+                           {"bytes_sent", std::to_string(result.bytes.sent)},
+                           {"blobs_copied", std::to_string(result.blobs.copied)},
+                           {"blobs_mounted", std::to_string(result.blobs.mounted)},
+                           {"blobs_present", std::to_string(result.blobs.present)},
+                           {"seconds", fmt::format("{:.3f}", seconds)},
+                           {"lag_seconds", seconds_text(lag)}};
+  if (result.outcome == ImageOutcome::copied) {
+    log::info("copied " + item.source_image(), fields);
+  } else {
+    log::debug(
+        stale ? "gone from the source: " + item.source_image() : "in step: " + item.source_image(),
+        fields);
+  }
+}
+
+// A dead registry fails every image in the same words: those are logged once a minute.
+void Worker::report_failure(const WorkItem& item, const Error& error,
+                            std::chrono::milliseconds pause) {
+  if (error.unanswered) {
+    const std::string what = error.message.substr(error.message.find(": ") + 1);
+    auto& last = reported_[what];
+    if (last != Clock::time_point{} && Clock::now() - last < same_failure_again) return;
+    if (reported_.size() > 100) reported_.clear();
+    reported_[what] = Clock::now();
+  }
+  log::warning(error.message, {{"rule", item.names.rule},
+                               {"target", item.names.target},
+                               {"image", item.target_image()},
+                               {"error_kind", std::string(to_string(error.kind))},
+                               {"attempt", std::to_string(item.attempts)},
+                               {"next_try_in_seconds", seconds_text(pause)}});
+}
+
+void Worker::settle(const Ticket& ticket) {
+  if (!ticket.held || --ticket.held->open > 0) return;
+  inbox_->acknowledge(ticket.held->delivery);
+  in_hand_.erase(ticket.held);
+}
+
+}  // namespace transship

@@ -1,0 +1,116 @@
+#include <gtest/gtest.h>
+
+#include "daemon/work_queue.h"
+
+namespace transship {
+namespace {
+
+using namespace std::chrono_literals;
+
+class WorkQueueTest : public ::testing::Test {
+ protected:
+  WorkItem& item(const std::string& tag, int priority = 0, const std::string& source = "us",
+                 const std::string& rule = "all") {
+    auto made = std::unique_ptr<WorkItem>(new WorkItem{WorkItem::key_of(rule, "team/app:" + tag),
+                                                       0,
+                                                       {rule, source, "eu"},
+                                                       priority,
+                                                       *oci::Repository::parse("team/app"),
+                                                       *oci::Tag::parse(tag),
+                                                       *oci::Repository::parse("team/app")});
+    return queue.add(std::move(made));
+  }
+  WorkItem& ready(const std::string& tag, int priority = 0, const std::string& source = "us") {
+    WorkItem& made = item(tag, priority, source);
+    queue.make_ready(made);
+    return made;
+  }
+  std::string started() {
+    WorkItem* next = queue.start_next();
+    return next == nullptr ? "" : next->tag.str();
+  }
+
+  WorkQueue queue;
+  WorkItem::Clock::time_point begin{};
+};
+
+TEST_F(WorkQueueTest, StartsByPriorityThenWhatIsFreshThenInOrder) {
+  ready("a");
+  ready("b");
+  queue.set_fresh(ready("c"));
+  ready("d", 5);
+  EXPECT_EQ(started(), "d");
+  EXPECT_EQ(started(), "c");
+  EXPECT_EQ(started(), "a");
+  EXPECT_EQ(started(), "b");
+  EXPECT_EQ(started(), "");
+}
+
+TEST_F(WorkQueueTest, NeverRunsTwoForOneTagOfTheTarget) {
+  WorkItem& one = item("a");
+  WorkItem& two = item("a", 0, "us", "other");
+  queue.make_ready(one);
+  queue.make_ready(two);
+  EXPECT_EQ(queue.start_next(), &one);
+  EXPECT_EQ(queue.start_next(), nullptr);
+  queue.ended(one);
+  EXPECT_EQ(queue.start_next(), &two);
+}
+
+TEST_F(WorkQueueTest, DelaysUntilItIsTime) {
+  WorkItem& later = item("a");
+  queue.make_ready_at(later, begin + 5s);
+  queue.make_ready_at(item("b"), begin + 2s);
+  EXPECT_EQ(queue.next_due(), begin + 2s);
+  queue.pass_time(begin + 4s);
+  EXPECT_EQ(started(), "b");
+  EXPECT_EQ(started(), "");
+  queue.make_ready(later);  // a push: at once
+  EXPECT_EQ(queue.next_due(), std::nullopt);
+  EXPECT_EQ(started(), "a");
+}
+
+TEST_F(WorkQueueTest, HoldsWhatNeedsARegistryThatIsAwayAndLetsAllGoOnInOrder) {
+  ready("a");
+  ready("b", 0, "ap");
+  ready("c");
+  queue.hold("us");
+  EXPECT_EQ(started(), "b") << "of a source that answers";
+  EXPECT_EQ(started(), "");
+  WorkItem& pushed_late = ready("d");
+  EXPECT_EQ(started(), "");
+  EXPECT_EQ(pushed_late.state, WorkItem::State::held);
+  EXPECT_EQ(queue.held_for("us").size(), 3u);
+  queue.release("us");
+  EXPECT_EQ(started(), "a");
+  EXPECT_EQ(started(), "c");
+  EXPECT_EQ(started(), "d");
+}
+
+TEST_F(WorkQueueTest, WhatFailedByTheOutageWaitsForItsEndAndNotForItsPause) {
+  WorkItem& failed = item("a");
+  failed.unanswered = 3;
+  WorkItem& refused = item("b");
+  refused.attempts = 1;
+  queue.hold("eu");
+  queue.make_ready_at(failed, begin + 300s);
+  queue.make_ready_at(refused, begin + 300s);
+  EXPECT_EQ(started(), "");
+  queue.release("eu");
+  EXPECT_EQ(started(), "a");
+  EXPECT_EQ(failed.unanswered, 0u);
+  EXPECT_EQ(started(), "") << "it was answered, and keeps its pause";
+}
+
+TEST_F(WorkQueueTest, AnItemThatGoesLeavesItsLine) {
+  WorkItem& gone = ready("a");
+  queue.hold("us");
+  EXPECT_EQ(started(), "");
+  queue.remove(gone);
+  queue.release("us");
+  EXPECT_EQ(started(), "");
+  EXPECT_EQ(queue.size(), 0u);
+}
+
+}  // namespace
+}  // namespace transship
