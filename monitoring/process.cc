@@ -3,6 +3,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -12,12 +14,14 @@ namespace transship::monitoring {
 
 namespace {
 
+// When the machine came up, in seconds since the epoch. From the clocks, since a hardened unit sees
+// no /proc/stat.
 double boot_time_seconds() {
-  std::ifstream stat("/proc/stat");
-  for (std::string line; std::getline(stat, line);) {
-    if (line.starts_with("btime ")) return std::stod(line.substr(6));
-  }
-  return 0;
+  timespec since_boot{};
+  ::clock_gettime(CLOCK_BOOTTIME, &since_boot);
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration<double>(now).count() - static_cast<double>(since_boot.tv_sec) -
+         static_cast<double>(since_boot.tv_nsec) / 1e9;
 }
 
 }  // namespace
