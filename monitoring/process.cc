@@ -39,7 +39,10 @@ ProcessFigures read_process_figures() {
     std::string value;
     for (int field = 3; fields >> value; ++field) {  // proc(5) counts from 1, the name is 2
       if (field == 14 || field == 15) figures.cpu_seconds += std::stod(value) / ticks;
-      if (field == 22) figures.start_time_seconds = boot_time_seconds() + std::stod(value) / ticks;
+      if (field == 22) {
+        static const double booted = boot_time_seconds();  // the same at every scrape
+        figures.start_time_seconds = booted + std::stod(value) / ticks;
+      }
       if (field == 23) figures.virtual_bytes = std::stod(value);
       if (field == 24) figures.resident_bytes = std::stod(value) * page;
     }
