@@ -170,7 +170,7 @@ asio::awaitable<void> Daemon::start_when_possible() {
   bool told = false;
   while (!stopping_) {
     auto opened = co_await open_bus();
-    if (opened) opened = co_await dead_letters_.refresh();
+    if (opened) opened = co_await read_dead_letters();
     if (opened) opened = co_await open_workers();
     if (opened) break;
     if (opened.error().kind != ErrorKind::transient || bus_->type() == "journal") {
@@ -201,6 +201,12 @@ asio::awaitable<void> Daemon::start_when_possible() {
 asio::awaitable<Result<void>> Daemon::open_bus() {
   auto opened = co_await bus_->open();
   if (!opened) co_return fail(opened.error().with_context("the message bus"));
+  co_return Result<void>{};
+}
+
+asio::awaitable<Result<void>> Daemon::read_dead_letters() {
+  auto read = co_await dead_letters_.refresh();
+  if (!read) co_return fail(read.error().with_context("the dead letters"));
   co_return Result<void>{};
 }
 

@@ -23,6 +23,7 @@ class Daemon {
 
  private:
   asio::awaitable<Result<void>> open_bus();
+  asio::awaitable<Result<void>> read_dead_letters();
   asio::awaitable<Result<void>> open_workers();
   asio::awaitable<void> start_when_possible();
   asio::awaitable<void> reach_registries();

@@ -33,6 +33,14 @@ Json error_json(std::string_view kind, std::string_view message, monitoring::Tim
   return {{"kind", kind}, {"message", message}, {"at", rfc3339(at)}};
 }
 
+// Whoever asks wants an answer, also where a registry gives none.
+constexpr std::chrono::seconds patience{10};
+
+asio::awaitable<Result<void>> wait_for(std::chrono::seconds longest) {
+  co_await sleep_for(longest);
+  co_return fail(ErrorKind::cancelled, "waited long enough");
+}
+
 // Of an image that does not show the same on both sides.
 std::string_view stage_of(const WorkItem& item) {
   if (item.state == WorkItem::State::running) return "copying";
@@ -89,24 +97,30 @@ const Route& Why::most_telling(const std::vector<Route>& routes, const Image& im
   return busy == routes.end() ? routes.front() : *busy;
 }
 
-asio::awaitable<Why::Shown> Why::look(std::string registry, std::string repository,
-                                      oci::Reference reference) {
-  Shown shown;
+asio::awaitable<void> Why::look(std::string registry, std::string repository,
+                                oci::Reference reference, Shown& shown) {
   auto parsed = oci::Repository::parse(repository);
   if (!parsed) {
     shown.error = parsed.error();
-  } else if (parts_.outages.is_out(registry)) {
-    shown.error = Error{ErrorKind::transient, registry + " does not answer"};
-  } else {
-    auto head = co_await parts_.fleet.registry(registry).head_manifest(std::move(*parsed),
-                                                                       std::move(reference));
-    if (!head) {
-      shown.error = head.error();
-    } else if (*head) {
-      shown.digest = (*head)->digest;
-    }
+    co_return;
   }
-  co_return shown;
+  shown.error = Error{ErrorKind::transient, registry + " does not answer"};
+  if (parts_.outages.is_out(registry)) co_return;
+  auto head = co_await parts_.fleet.registry(registry).head_manifest(std::move(*parsed),
+                                                                     std::move(reference));
+  shown.error.reset();
+  if (!head) {
+    shown.error = head.error();
+  } else if (*head) {
+    shown.digest = (*head)->digest;
+  }
+}
+
+asio::awaitable<Result<void>> Why::look_at_both(const Route& route, const Image& image,
+                                                Shown& source, Shown& target) {
+  co_await look(route.rule->source, image.repository.str(), image.reference, source);
+  co_await look(route.target, route.target_repository, image.reference, target);
+  co_return fail(ErrorKind::cancelled, "seen");  // ends the wait beside it
 }
 
 Json Why::explain(const Route& route, const Image& image, const Shown& source,
@@ -131,6 +145,7 @@ Json Why::explain(const Route& route, const Image& image, const Shown& source,
   }
   Json last_error;
   if (stage == "in_step") {
+    // Whatever there was is over.
   } else if (item != nullptr && item->last_error) {
     last_error =
         error_json(item->last_error->kind, item->last_error->message, item->last_error->at);
@@ -176,8 +191,12 @@ asio::awaitable<HttpResponse> Why::answer(HttpRequest request) {
                        {"target_digest", nullptr}});
   }
   const Route& route = most_telling(routes, *image);
-  const Shown source = co_await look(route.rule->source, image->repository.str(), image->reference);
-  const Shown shown = co_await look(target, route.target_repository, image->reference);
+  Shown source;
+  Shown shown;
+  TaskGroup group(co_await asio::this_coro::executor);
+  group.spawn(look_at_both(route, *image, source, shown));
+  group.spawn(wait_for(patience));
+  static_cast<void>(co_await group.join());
   co_return respond(explain(route, *image, source, shown));
 }
 

@@ -43,8 +43,10 @@ class Why {
   [[nodiscard]] std::vector<Route> routes_of(const std::string& target, const Image& image) const;
   [[nodiscard]] const Route& most_telling(const std::vector<Route>& routes,
                                           const Image& image) const;
-  asio::awaitable<Shown> look(std::string registry, std::string repository,
-                              oci::Reference reference);
+  asio::awaitable<Result<void>> look_at_both(const Route& route, const Image& image, Shown& source,
+                                             Shown& target);
+  asio::awaitable<void> look(std::string registry, std::string repository, oci::Reference reference,
+                             Shown& shown);
   [[nodiscard]] nlohmann::ordered_json explain(const Route& route, const Image& image,
                                                const Shown& source, const Shown& target) const;
 

@@ -1,6 +1,9 @@
 // Why an image is, or is not, at a target. On real parts.
 #include "tests/e2e/two_registries.h"
 
+#include <asio/io_context.hpp>
+#include <asio/ip/tcp.hpp>
+
 namespace transship::testing {
 namespace {
 
@@ -67,6 +70,13 @@ TEST_P(Why, SaysWhatARegistryThatDoesNotAnswerMeans) {
   EXPECT_EQ(explained("team/app:v1", 1)["attempts"], 0) << "an outage uses up none";
   target_->start();
   EXPECT_TRUE(eventually([&] { return stage("team/app:v1") == "in_step"; })) << daemon_->log();
+}
+
+TEST_P(Why, WaitsForNoRegistryThatTakesConnectionsAndSaysNothing) {
+  target_->stop();
+  asio::io_context loop;
+  const asio::ip::tcp::acceptor silent(loop, {asio::ip::address_v4::loopback(), target_->port()});
+  EXPECT_EQ(explained("team/app:never", 1)["stage"], "unknown");
 }
 
 TEST_P(Why, TheCommandAndTheApiSayWhatIsWrong) {

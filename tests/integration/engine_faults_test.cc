@@ -32,7 +32,9 @@ class EngineFaultsTest : public EngineTest {
     Options options;
     options.timeouts.stall = stall_;
     auto& source = connect("source", from_.url(), options);
-    auto& target = target_of(connect("target", to_.url(), options));
+    // One blob after the other: of a session that is being opened when its copy is given up, nobody
+    // learns.
+    auto& target = target_of(connect("target", to_.url(), options), 1);
     return loop_.run(copy_image(job(source, "a:v1", target, "a")));
   }
   // The copy fails with this kind; nothing wrong is at the target, and no session is left open.
@@ -56,6 +58,11 @@ class EngineFaultsTest : public EngineTest {
   const std::string layer_ = oci::Digest::of(content_).str();
   const TestImage image_ = make_image_of({content_}, 1);
   milliseconds stall_{30'000};
+  // What faults refer to: a request of a copy that was given up may be served after its test.
+  std::mt19937 random_{11};  // NOLINT: the same failures in every run
+  std::mutex mutex_;
+  std::atomic<int> gets_{0};
+  std::atomic<bool> sending_{false};
   MemoryRegistry from_;
   MemoryRegistry to_;
 };
@@ -133,7 +140,7 @@ TEST_F(EngineFaultsTest, AnIndexWhoseChildIsMissing) {
   const TestImage index = make_index({make_image(5), make_image(6)});
   from_.hold("a", "v1", index);
   const std::string lost = index.children[1].digest();
-  from_.set_fault([&](const HostRequest& request) -> std::optional<HostReply> {
+  from_.set_fault([lost](const HostRequest& request) -> std::optional<HostReply> {
     if (request.path.ends_with(lost)) return HostReply{404, {}, {}};
     return std::nullopt;
   });
@@ -234,7 +241,7 @@ TEST_F(EngineFaultsTest, ATargetThatHangsUpInsteadOfAnswering) {
 
 TEST_F(EngineFaultsTest, ATargetWithOddLocations) {
   for (const char* location : {"", "gopher://x/", "http://user:secret@127.0.0.1/", "http://"}) {
-    to_.set_distortion([&](const HostRequest& request, HostReply& reply) {
+    to_.set_distortion([location](const HostRequest& request, HostReply& reply) {
       if (request.method != "POST") return;
       reply.headers.clear();
       if (*location != '\0') reply.headers.emplace_back("Location", location);
@@ -261,11 +268,9 @@ TEST_F(EngineFaultsTest, ABlobThatTheTargetNeverShowsIsTriedOnceMoreOnly) {
 }
 
 TEST_F(EngineFaultsTest, OneAnswerInEightAFailureAndItStillArrives) {
-  std::mt19937 random(11);  // NOLINT: the same failures in every run
-  std::mutex mutex;
   const auto flaky = [&](const HostRequest&) -> std::optional<HostReply> {
-    const std::lock_guard lock(mutex);
-    if (random() % 8 == 0) return HostReply{500, {}, {}};
+    const std::lock_guard lock(mutex_);
+    if (random_() % 8 == 0) return HostReply{500, {}, {}};
     return std::nullopt;
   };
   from_.set_fault(flaky);
@@ -287,17 +292,16 @@ TEST_F(EngineFaultsTest, OneAnswerInEightAFailureAndItStillArrives) {
 // -------------------------------------------------------------------------------------------------------
 
 TEST_F(EngineFaultsTest, ACancelledCopyLeavesNoTagNoSessionAndNoPlaceTaken) {
-  std::atomic<bool> sending = false;
   from_.set_distortion([&](const HostRequest& request, HostReply& reply) {
     if (!is_layer_get(request)) return;
     reply.piece_bytes = 300'000;
     reply.per_piece = std::chrono::minutes(10);
-    sending = true;
+    sending_ = true;
   });
   auto& source = connect("source", from_.url(), single());
   auto& target = target_of(connect("target", to_.url(), single()), 1);
   const auto copying = loop_.start(copy_image(job(source, "a:v1", target, "a")));
-  ASSERT_TRUE(loop_.run_until([&] { return sending && observer_.moved > 0; }));
+  ASSERT_TRUE(loop_.run_until([&] { return sending_ && observer_.moved > 0; }));
   copying->cancel();
   ASSERT_TRUE(loop_.run_until([&] { return copying->done(); }));
   EXPECT_TRUE(copying->threw || copying->result->error().kind == ErrorKind::cancelled);
@@ -315,9 +319,8 @@ TEST_F(EngineFaultsTest, ACancelledCopyLeavesNoTagNoSessionAndNoPlaceTaken) {
 
 // One image fails while another waits for the same blob: the other sends it itself.
 TEST_F(EngineFaultsTest, WhoWaitedForABlobThatFailedSendsIt) {
-  std::atomic<int> gets{0};
   from_.set_distortion([&](const HostRequest& request, HostReply& reply) {
-    if (is_layer_get(request) && gets++ == 0) reply.cut_after = 500'000;
+    if (is_layer_get(request) && gets_++ == 0) reply.cut_after = 500'000;
   });
   from_.hold("a", "v2", make_image_of({content_}, 2));
   auto& source = connect("source", from_.url());
@@ -327,7 +330,7 @@ TEST_F(EngineFaultsTest, WhoWaitedForABlobThatFailedSendsIt) {
   const bool first = loop_.await(one).has_value();
   const bool second = loop_.await(two).has_value();
   EXPECT_NE(first, second);
-  EXPECT_EQ(gets, 2);
+  EXPECT_EQ(gets_, 2);
   EXPECT_EQ(incompleteness(to_.url(), "a", first ? "v1" : "v2"), "");
 }
 
