@@ -16,10 +16,11 @@ struct BlobJob {
   int priority = 0;
 };
 
-// Makes the target's repository hold one blob, with the fewest requests: nothing where it is known to be there, else one
-// that mounts it, finds it there, or opens the upload. Streams it from the source without touching disk and hashes it on
-// the way; a blob that does not prove its digest never ends its upload. Whoever asks for the same blob meanwhile waits,
-// then finds it there or mounts it.
+// Makes the target's repository hold one blob, with the fewest requests: nothing where it is known
+// to be there, else one that mounts it, finds it there, or opens the upload. Streams it from the
+// source without touching disk and hashes it on the way; a blob that does not prove its digest
+// never ends its upload. Whoever asks for the same blob meanwhile waits, then finds it there or
+// mounts it.
 asio::awaitable<Result<BlobOutcome>> copy_blob(BlobJob job, BlobStep step);
 
 }  // namespace transship

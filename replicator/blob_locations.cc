@@ -44,8 +44,9 @@ std::optional<oci::Repository> BlobLocations::elsewhere(const oci::Digest& blob,
   const auto found = blobs_.find(blob);
   if (found == blobs_.end()) return std::nullopt;
   const auto& repositories = found->second.repositories;
-  const auto other = std::find_if(repositories.rbegin(), repositories.rend(),
-                                  [&](const oci::Repository& repository) { return repository != but; });
+  const auto other =
+      std::find_if(repositories.rbegin(), repositories.rend(),
+                   [&](const oci::Repository& repository) { return repository != but; });
   if (other == repositories.rend()) return std::nullopt;
   return *other;
 }

@@ -9,8 +9,9 @@
 
 namespace transship {
 
-// Which repositories of one target hold which blob, as its answers have told. Bounded: the blobs that were asked for
-// longest ago are forgotten first. Only ever a hint: a stale entry costs a request, a missing one too.
+// Which repositories of one target hold which blob, as its answers have told. Bounded: the blobs
+// that were asked for longest ago are forgotten first. Only ever a hint: a stale entry costs a
+// request, a missing one too.
 class BlobLocations {
  public:
   static constexpr std::size_t blobs_max = 100'000;

@@ -25,7 +25,8 @@ struct ImageJob {
   int priority = 0;
   // Called once the plan is made, with the bytes that have to be sent or mounted. May be empty.
   std::function<void(const oci::Digest&, std::uint64_t bytes)> planned = {};
-  // What the sides showed a moment ago, where the caller has asked already: they are not asked again.
+  // What the sides showed a moment ago, where the caller has asked already: they are not asked
+  // again.
   struct Seen {
     std::optional<oci::Digest> digest;  // none: it was absent
   };

@@ -26,7 +26,8 @@ BlobStep step_for(const oci::Descriptor& blob, const BlobPlace& place) {
 }
 
 // How far a manifest is above the lowest of those below it: what has to wait for what.
-std::size_t level_of(const oci::Manifest& manifest, const std::map<oci::Digest, std::size_t>& levels) {
+std::size_t level_of(const oci::Manifest& manifest,
+                     const std::map<oci::Digest, std::size_t>& levels) {
   std::size_t level = 0;
   for (const oci::Descriptor& child : manifest.manifests) {
     if (const auto below = levels.find(child.digest); below != levels.end()) {
@@ -48,8 +49,8 @@ Plan::Sum Plan::sum(BlobAction action) const {
   return sum;
 }
 
-Result<Plan> make_plan(const ImageTree& tree, const std::set<oci::Digest>& held, const BlobPlaces& places,
-                       const oci::Reference& reference) {
+Result<Plan> make_plan(const ImageTree& tree, const std::set<oci::Digest>& held,
+                       const BlobPlaces& places, const oci::Reference& reference) {
   Plan plan;
   std::map<oci::Digest, std::uint64_t> sizes;
   std::map<oci::Digest, std::size_t> levels;

@@ -43,7 +43,7 @@ struct Event {
   // id: then nothing tells a redelivery from a second push, and both are looked at.
   std::optional<std::string> id;
   bool over_limit = false;  // malformed because the body holds more events than Limits allows
-  std::string detail;  // for ignored and malformed: why, for the log
+  std::string detail;       // for ignored and malformed: why, for the log
 };
 
 // Header names in lower case. Intake keeps only those that a dialect reads (see telling_headers).

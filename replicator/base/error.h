@@ -14,11 +14,11 @@ enum class ErrorKind {
   throttled,     // the registry asks for less: try again after retry_after, and slow everyone down
   unauthorized,  // credentials are missing, wrong or too weak: an operator has to act
   not_found,     // the registry answered that it does not have it
-  invalid,       // what was read, or what we were told to do, breaks a rule: trying again is useless
-  corrupt,       // bytes do not have the digest or the size that they were promised with
-  conflict,      // the target refuses the change: an immutable tag, or both sides moved
-  unsupported,   // the registry cannot do this
-  cancelled,     // we stopped it ourselves
+  invalid,      // what was read, or what we were told to do, breaks a rule: trying again is useless
+  corrupt,      // bytes do not have the digest or the size that they were promised with
+  conflict,     // the target refuses the change: an immutable tag, or both sides moved
+  unsupported,  // the registry cannot do this
+  cancelled,    // we stopped it ourselves
 };
 
 std::string_view to_string(ErrorKind kind);
@@ -28,9 +28,11 @@ struct Error {
   std::string message;  // one line for people: what failed, for which image and registry
   // How long the registry asked us to wait, where it did (Retry-After, RFC 9110 section 10.2.3).
   std::optional<std::chrono::milliseconds> retry_after = std::nullopt;
-  // The registry's own code, where it gave one: "MANIFEST_BLOB_UNKNOWN" (distribution-spec, "Error Codes").
+  // The registry's own code, where it gave one: "MANIFEST_BLOB_UNKNOWN" (distribution-spec, "Error
+  // Codes").
   std::string code = {};
-  // True when nobody answered at all (refused, timed out, certificate refused): the registry may be down.
+  // True when nobody answered at all (refused, timed out, certificate refused): the registry may be
+  // down.
   bool unanswered = false;
 
   // The same error with what was being done in front: "copy team/app:v1 to eu-west: …".

@@ -9,20 +9,22 @@ namespace transship {
 enum class BlobOutcome { copied, mounted, present, resumed };
 std::string_view to_string(BlobOutcome outcome);
 
-// What the engine tells as it works, for metrics and progress. Calls come on the loop and must return at once.
+// What the engine tells as it works, for metrics and progress. Calls come on the loop and must
+// return at once.
 class Observer {
  public:
   virtual ~Observer() = default;
   // One HTTP request to a registry ended; `code` is its status, 0 where nobody answered.
-  virtual void request_done(std::string_view /*registry*/, std::string_view /*method*/, int /*code*/,
-                            std::chrono::duration<double> /*seconds*/) {}
+  virtual void request_done(std::string_view /*registry*/, std::string_view /*method*/,
+                            int /*code*/, std::chrono::duration<double> /*seconds*/) {}
   // The same request is sent again, because of `reason`: "token", "throttled" …
   virtual void request_retried(std::string_view /*registry*/, std::string_view /*reason*/) {}
   // A blob of an image is at the target, and how it came there.
   virtual void blob_done(std::string_view /*source*/, std::string_view /*target*/, BlobOutcome,
                          std::uint64_t /*bytes*/) {}
   // Bytes of a blob were handed to the target.
-  virtual void bytes_moved(std::string_view /*source*/, std::string_view /*target*/, std::uint64_t) {}
+  virtual void bytes_moved(std::string_view /*source*/, std::string_view /*target*/,
+                           std::uint64_t) {}
   // A blob's transfer to the target began (+1) or ended (-1).
   virtual void transfers_changed(std::string_view /*target*/, int /*by*/) {}
 };

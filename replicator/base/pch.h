@@ -1,5 +1,6 @@
 #pragma once
-// Precompiled for every library: only headers of the standard library and of dependencies, never our own.
+// Precompiled for every library: only headers of the standard library and of dependencies, never
+// our own.
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>

@@ -6,7 +6,8 @@
 
 namespace transship {
 
-// A password or token. It prints as "***", so no log line, error or dump can leak it; reveal() is the one way out.
+// A password or token. It prints as "***", so no log line, error or dump can leak it; reveal() is
+// the one way out.
 class Secret {
  public:
   Secret() = default;

@@ -70,7 +70,8 @@ asio::awaitable<Semaphore::Place> Semaphore::acquire(int priority) {
     ++in_use_;
     co_return Place(this);
   }
-  // Leaves the queue on every path, a cancellation included; a place granted meanwhile is passed on.
+  // Leaves the queue on every path, a cancellation included; a place granted meanwhile is passed
+  // on.
   struct InQueue {
     Semaphore& semaphore;
     Waiter waiter;
@@ -114,11 +115,12 @@ void TaskGroup::spawn(asio::awaitable<Result<void>> child) { waiting_.push_back(
 void TaskGroup::start(asio::awaitable<Result<void>> child) {
   signals_.emplace_back();
   ++running_;
-  asio::co_spawn(executor_, std::move(child),
-                 asio::bind_cancellation_slot(
-                     signals_.back().slot(), [this](std::exception_ptr thrown, Result<void> outcome) {
-                       child_done(thrown, std::move(outcome));
-                     }));
+  asio::co_spawn(
+      executor_, std::move(child),
+      asio::bind_cancellation_slot(signals_.back().slot(),
+                                   [this](std::exception_ptr thrown, Result<void> outcome) {
+                                     child_done(thrown, std::move(outcome));
+                                   }));
 }
 
 void TaskGroup::child_done(std::exception_ptr thrown, Result<void> outcome) {

@@ -15,13 +15,14 @@
 
 #include "replicator/base/error.h"
 
-// The few pieces that coroutines on one event loop need to wait for one another. All of them belong to one thread.
-// Cancellation is Asio's: a cancelled coroutine is left by an exception at its next wait, so what it holds is let go
-// by destructors.
+// The few pieces that coroutines on one event loop need to wait for one another. All of them belong
+// to one thread. Cancellation is Asio's: a cancelled coroutine is left by an exception at its next
+// wait, so what it holds is let go by destructors.
 namespace transship {
 
-// Waiting for a condition that another coroutine makes true: while (!condition) co_await event.wait();
-// A condition is looked at again after each wake-up, so that spurious ones are harmless.
+// Waiting for a condition that another coroutine makes true: while (!condition) co_await
+// event.wait(); A condition is looked at again after each wake-up, so that spurious ones are
+// harmless.
 class Event {
  public:
   explicit Event(asio::any_io_executor executor) : executor_(std::move(executor)) {}
@@ -32,7 +33,8 @@ class Event {
 
  private:
   asio::any_io_executor executor_;
-  std::list<asio::steady_timer*> waiting_;  // each waiter's own, so that deadlines do not disturb one another
+  std::list<asio::steady_timer*>
+      waiting_;  // each waiter's own, so that deadlines do not disturb one another
 };
 
 asio::awaitable<void> sleep_for(std::chrono::milliseconds pause);
@@ -74,9 +76,10 @@ class Semaphore {
   std::list<std::pair<int, Waiter*>> waiters_;  // by priority, then arrival
 };
 
-// Runs children side by side. The first error cancels the rest; join() returns only when no child is left, so children
-// may refer to what their parent's frame holds. They start in join(): a parent that was cancelled before it came there
-// is left without having started any, and there is no moment at which children run and nobody waits for them.
+// Runs children side by side. The first error cancels the rest; join() returns only when no child
+// is left, so children may refer to what their parent's frame holds. They start in join(): a parent
+// that was cancelled before it came there is left without having started any, and there is no
+// moment at which children run and nobody waits for them.
 class TaskGroup {
  public:
   explicit TaskGroup(asio::any_io_executor executor);
@@ -85,7 +88,8 @@ class TaskGroup {
   ~TaskGroup();
 
   void spawn(asio::awaitable<Result<void>> child);
-  // Starts the children and waits for all. A cancelled parent's children are cancelled too, and waited for.
+  // Starts the children and waits for all. A cancelled parent's children are cancelled too, and
+  // waited for.
   asio::awaitable<Result<void>> join();
   void cancel();
 
@@ -95,7 +99,8 @@ class TaskGroup {
 
   asio::any_io_executor executor_;
   std::list<asio::awaitable<Result<void>>> waiting_;
-  std::list<asio::cancellation_signal> signals_;  // one a child; kept to the end, since Asio may still refer to it
+  std::list<asio::cancellation_signal>
+      signals_;  // one a child; kept to the end, since Asio may still refer to it
   std::size_t running_ = 0;
   Event done_;
   std::optional<Error> first_error_;
@@ -109,14 +114,17 @@ asio::awaitable<std::invoke_result_t<Function>> call(Function function) {
 }
 }  // namespace detail
 
-// Runs a blocking function on a pool's thread and comes back to the caller's executor with its result. A cancellation
-// waits for the function's end: the strand keeps it off the thread that the function runs on.
+// Runs a blocking function on a pool's thread and comes back to the caller's executor with its
+// result. A cancellation waits for the function's end: the strand keeps it off the thread that the
+// function runs on.
 template <class Pool, class Function>
 auto offload(Pool& pool, Function function) {
-  return asio::co_spawn(asio::make_strand(pool), detail::call(std::move(function)), asio::use_awaitable);
+  return asio::co_spawn(asio::make_strand(pool), detail::call(std::move(function)),
+                        asio::use_awaitable);
 }
 
-// Awaits `work` in the caller's place and turns the exception of a cancellation into an error of kind `cancelled`.
+// Awaits `work` in the caller's place and turns the exception of a cancellation into an error of
+// kind `cancelled`.
 asio::awaitable<Result<void>> cancelled_as_error(asio::awaitable<Result<void>> work);
 
 }  // namespace transship

@@ -14,8 +14,9 @@
 #include "replicator/base/error.h"
 #include "replicator/http/url.h"
 
-// One HTTP client on one event loop: libcurl's multi interface driven by Asio. It follows no redirect, knows no
-// credentials and tries nothing twice; what it adds to libcurl is awaiting, back-pressure and limits on every wait.
+// One HTTP client on one event loop: libcurl's multi interface driven by Asio. It follows no
+// redirect, knows no credentials and tries nothing twice; what it adds to libcurl is awaiting,
+// back-pressure and limits on every wait.
 namespace transship::http {
 
 // A piece of a body. Shared, so that one download can feed several uploads without a copy.
@@ -29,9 +30,12 @@ struct Tls {
 
 struct Timeouts {
   std::chrono::milliseconds connect{10'000};  // name look-up, TCP and TLS
-  std::chrono::milliseconds answer{60'000};   // from the last byte sent to the end of the answer's headers
-  std::chrono::milliseconds stall{30'000};    // a body that moves less than stall_bytes in this time is broken off
-  std::optional<std::chrono::milliseconds> total;  // of the whole request, for those that should be short
+  std::chrono::milliseconds answer{
+      60'000};  // from the last byte sent to the end of the answer's headers
+  std::chrono::milliseconds stall{
+      30'000};  // a body that moves less than stall_bytes in this time is broken off
+  std::optional<std::chrono::milliseconds>
+      total;  // of the whole request, for those that should be short
   static constexpr std::uint64_t stall_bytes = 1024;
 };
 
@@ -39,8 +43,9 @@ struct Request {
   std::string method = "GET";
   Url url;
   std::vector<std::pair<std::string, std::string>> headers;
-  std::string body;                           // sent with its length, where upload_bytes is not set
-  std::optional<std::uint64_t> upload_bytes;  // the body comes by Exchange::write and has exactly this length
+  std::string body;  // sent with its length, where upload_bytes is not set
+  std::optional<std::uint64_t>
+      upload_bytes;  // the body comes by Exchange::write and has exactly this length
   Timeouts timeouts;
   std::shared_ptr<const Tls> tls;
 };
@@ -62,8 +67,8 @@ class Exchange {
   Exchange& operator=(Exchange&&) noexcept;
   ~Exchange();
 
-  // Adds to a streamed body; waits while the buffer is full. False when the server has answered already (it will not
-  // read on): ask for head() then.
+  // Adds to a streamed body; waits while the buffer is full. False when the server has answered
+  // already (it will not read on): ask for head() then.
   asio::awaitable<Result<bool>> write(Chunk chunk);
   // Waits for the answer's headers, once the whole body was written.
   asio::awaitable<Result<ResponseHead>> head();

@@ -8,7 +8,8 @@
 
 namespace transship::http {
 
-// An http or https URL (RFC 3986). The target, path and query, is kept byte for byte: registries sign what they put there.
+// An http or https URL (RFC 3986). The target, path and query, is kept byte for byte: registries
+// sign what they put there.
 struct Url {
   std::string scheme;  // "http" or "https"
   std::string host;    // lower case; an IPv6 address in brackets

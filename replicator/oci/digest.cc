@@ -29,15 +29,15 @@ Result<Digest> Digest::parse(std::string_view text) {
   for (Algorithm algorithm : {Algorithm::sha256, Algorithm::sha512}) {
     if (!text.starts_with(prefix(algorithm))) continue;
     const std::string_view hex = text.substr(prefix(algorithm).size());
-    const bool well_formed = hex.size() == hex_digits(algorithm) &&
-                             std::all_of(hex.begin(), hex.end(), [](char c) {
-                               return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-                             });
+    const bool well_formed =
+        hex.size() == hex_digits(algorithm) && std::all_of(hex.begin(), hex.end(), [](char c) {
+          return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+        });
     if (well_formed) return Digest(algorithm, std::string(text));
   }
-  return fail(ErrorKind::invalid,
-              fmt::format("\"{}\" is not a digest (sha256 or sha512, lower-case hex)",
-                          printable(text)));
+  return fail(
+      ErrorKind::invalid,
+      fmt::format("\"{}\" is not a digest (sha256 or sha512, lower-case hex)", printable(text)));
 }
 
 Digest Digest::of(std::string_view bytes, Algorithm algorithm) {
@@ -58,8 +58,7 @@ struct Hasher::Context {
   ~Context() { EVP_MD_CTX_free(evp); }
 };
 
-Hasher::Hasher(Algorithm algorithm)
-    : algorithm_(algorithm), context_(std::make_unique<Context>()) {
+Hasher::Hasher(Algorithm algorithm) : algorithm_(algorithm), context_(std::make_unique<Context>()) {
   EVP_DigestInit_ex(context_->evp, algorithm == Algorithm::sha256 ? EVP_sha256() : EVP_sha512(),
                     nullptr);
 }

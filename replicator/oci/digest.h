@@ -12,8 +12,8 @@ namespace transship::oci {
 
 enum class Algorithm { sha256, sha512 };
 
-// A content digest (OCI image-spec, descriptor.md "Digests"): "sha256:" and 64, or "sha512:" and 128 lower-case hex
-// digits. Nothing else is accepted, since digests end up in URLs and file names.
+// A content digest (OCI image-spec, descriptor.md "Digests"): "sha256:" and 64, or "sha512:" and
+// 128 lower-case hex digits. Nothing else is accepted, since digests end up in URLs and file names.
 class Digest {
  public:
   static Result<Digest> parse(std::string_view text);

@@ -140,14 +140,16 @@ Result<std::string> settle_media_type(const Json& json, std::string_view content
   }
   if (shape_of(*inside)) return *inside;
   if (json.contains("schemaVersion") && json["schemaVersion"] == 1) {
-    return fail(ErrorKind::unsupported,
-                "manifest: Docker schema 1 is not supported; push the image anew with a current tool");
+    return fail(
+        ErrorKind::unsupported,
+        "manifest: Docker schema 1 is not supported; push the image anew with a current tool");
   }
   if (!inside->empty()) {
     return fail(ErrorKind::unsupported, fmt::format("manifest: unknown media type {}", *inside));
   }
   // Neither says: the OCI types may leave mediaType out, and their fields tell them apart.
-  if (json.contains("manifests") && !json.contains("config")) return std::string(media_type::oci_index);
+  if (json.contains("manifests") && !json.contains("config"))
+    return std::string(media_type::oci_index);
   if (json.contains("config") && !json.contains("manifests")) {
     return std::string(media_type::oci_manifest);
   }
@@ -201,9 +203,15 @@ Result<Manifest> parse_manifest(std::string bytes, std::string_view content_type
   Manifest manifest{std::move(bytes), std::move(digest), *type, {}, {}, {}, {}};
   Result<void> content;
   switch (*shape_of(*type)) {
-    case Shape::image: content = read_image(json, limits, manifest); break;
-    case Shape::index: content = read_index(json, limits, manifest); break;
-    case Shape::artifact: content = read_list(json, "blobs", limits, manifest.blobs); break;
+    case Shape::image:
+      content = read_image(json, limits, manifest);
+      break;
+    case Shape::index:
+      content = read_index(json, limits, manifest);
+      break;
+    case Shape::artifact:
+      content = read_list(json, "blobs", limits, manifest.blobs);
+      break;
   }
   if (!content) return fail(content.error());
   if (const auto subject = json.find("subject"); subject != json.end() && !subject->is_null()) {

@@ -48,10 +48,9 @@ bool is_component(std::string_view text) {
 }
 
 bool is_host(std::string_view text) {
-  return !text.empty() && text.size() <= 255 &&
-         std::all_of(text.begin(), text.end(), [](char c) {
-           return is_word(c) || c == '.' || c == '-' || c == ':' || c == '[' || c == ']';
-         });
+  return !text.empty() && text.size() <= 255 && std::all_of(text.begin(), text.end(), [](char c) {
+    return is_word(c) || c == '.' || c == '-' || c == ':' || c == '[' || c == ']';
+  });
 }
 
 // The reference behind a repository: "@digest", or ":tag" behind the last slash.
@@ -67,8 +66,9 @@ std::size_t reference_position(std::string_view text) {
 Result<Repository> Repository::parse(std::string_view text) {
   const auto invalid = [&] {
     return fail(ErrorKind::invalid,
-                quoted(text) + " is not a repository name (lower-case letters, digits, and "
-                               "'.', '_', '-' or '/' between them)");
+                quoted(text) +
+                    " is not a repository name (lower-case letters, digits, and "
+                    "'.', '_', '-' or '/' between them)");
   };
   if (text.empty() || text.size() > repository_bytes_max) return invalid();
   for (std::size_t from = 0; from <= text.size();) {
@@ -80,10 +80,9 @@ Result<Repository> Repository::parse(std::string_view text) {
 }
 
 Result<Tag> Tag::parse(std::string_view text) {
-  const bool well_formed =
-      !text.empty() && text.size() <= tag_bytes_max && is_word(text.front()) &&
-      std::all_of(text.begin(), text.end(),
-                  [](char c) { return is_word(c) || c == '.' || c == '-'; });
+  const bool well_formed = !text.empty() && text.size() <= tag_bytes_max && is_word(text.front()) &&
+                           std::all_of(text.begin(), text.end(),
+                                       [](char c) { return is_word(c) || c == '.' || c == '-'; });
   if (!well_formed) return fail(ErrorKind::invalid, quoted(text) + " is not a tag");
   return Tag(std::string(text));
 }
@@ -122,8 +121,9 @@ Result<FullReference> FullReference::parse(std::string_view text) {
   const std::size_t slash = rest.find('/');
   if (slash == std::string_view::npos || !is_host(rest.substr(0, slash))) {
     return fail(ErrorKind::invalid,
-                quoted(text) + " is not an image: write [https://|http://]host[:port]/repository"
-                               "[:tag|@digest]");
+                quoted(text) +
+                    " is not an image: write [https://|http://]host[:port]/repository"
+                    "[:tag|@digest]");
   }
   const std::string_view path = rest.substr(slash + 1);
   const std::size_t split = reference_position(path);

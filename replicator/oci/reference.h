@@ -10,7 +10,8 @@
 
 namespace transship::oci {
 
-// A repository's name: the grammar of the OCI distribution-spec ("Pulling manifests"), at most 256 bytes.
+// A repository's name: the grammar of the OCI distribution-spec ("Pulling manifests"), at most 256
+// bytes.
 class Repository {
  public:
   static Result<Repository> parse(std::string_view text);
@@ -61,7 +62,8 @@ struct ImageName {
   friend auto operator<=>(const ImageName&, const ImageName&) = default;
 };
 
-// [https://|http://]host[:port]/repository[:tag|@digest], as `transship copy` takes it. Plain HTTP only where written.
+// [https://|http://]host[:port]/repository[:tag|@digest], as `transship copy` takes it. Plain HTTP
+// only where written.
 struct FullReference {
   bool plain_http = false;
   std::string host;  // host[:port], as written

@@ -20,7 +20,8 @@ MHD_Result add_to_map(void* map, MHD_ValueKind kind, const char* key, const char
     std::transform(name.begin(), name.end(), name.begin(),
                    [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   }
-  static_cast<std::map<std::string, std::string>*>(map)->emplace(std::move(name), value != nullptr ? value : "");
+  static_cast<std::map<std::string, std::string>*>(map)->emplace(std::move(name),
+                                                                 value != nullptr ? value : "");
   return MHD_YES;
 }
 
@@ -41,8 +42,9 @@ struct Body {
       }
     }
     if (*body.stopping) return MHD_CONTENT_READER_END_WITH_ERROR;
-    const std::size_t bytes = std::min({room, reply.piece_bytes, reply.body.size() - static_cast<std::size_t>(position),
-                                        reply.cut_after - static_cast<std::size_t>(position)});
+    const std::size_t bytes =
+        std::min({room, reply.piece_bytes, reply.body.size() - static_cast<std::size_t>(position),
+                  reply.cut_after - static_cast<std::size_t>(position)});
     std::memcpy(into, reply.body.data() + position, bytes);
     return static_cast<ssize_t>(bytes);
   }
@@ -57,8 +59,9 @@ struct HttpHost::State {
   std::uint16_t port = 0;
   std::atomic<bool> stopping{false};
 
-  static MHD_Result on_request(void* self, MHD_Connection* connection, const char* url, const char* method,
-                               const char*, const char* data, std::size_t* size, void** slot) {
+  static MHD_Result on_request(void* self, MHD_Connection* connection, const char* url,
+                               const char* method, const char*, const char* data, std::size_t* size,
+                               void** slot) {
     auto& state = *static_cast<State*>(self);
     auto* request = static_cast<HostRequest*>(*slot);
     if (request == nullptr) {
@@ -91,12 +94,14 @@ struct HttpHost::State {
     const int status = reply.status;
     const std::uint64_t length = reply.without_length ? MHD_SIZE_UNKNOWN : reply.body.size();
     auto* body = new Body{std::move(reply), &stopping};
-    MHD_Response* response = MHD_create_response_from_callback(length, 65'536, &Body::read, body, &Body::free);
+    MHD_Response* response =
+        MHD_create_response_from_callback(length, 65'536, &Body::read, body, &Body::free);
     for (const auto& [name, value] : headers) {
       if (name == "Content-Length") continue;
       MHD_add_response_header(response, name.c_str(), value.c_str());
     }
-    const MHD_Result queued = MHD_queue_response(connection, static_cast<unsigned>(status), response);
+    const MHD_Result queued =
+        MHD_queue_response(connection, static_cast<unsigned>(status), response);
     MHD_destroy_response(response);
     return queued;
   }
@@ -108,9 +113,10 @@ HttpHost::HttpHost(Handler handler) : state_(std::make_unique<State>()) {
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   state_->daemon = MHD_start_daemon(
-      MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL, 0, nullptr, nullptr,
-      &State::on_request, state_.get(), MHD_OPTION_SOCK_ADDR, &address, MHD_OPTION_NOTIFY_COMPLETED,
-      &State::on_completed, nullptr, MHD_OPTION_CONNECTION_MEMORY_LIMIT, std::size_t{262'144}, MHD_OPTION_END);
+      MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL, 0, nullptr,
+      nullptr, &State::on_request, state_.get(), MHD_OPTION_SOCK_ADDR, &address,
+      MHD_OPTION_NOTIFY_COMPLETED, &State::on_completed, nullptr,
+      MHD_OPTION_CONNECTION_MEMORY_LIMIT, std::size_t{262'144}, MHD_OPTION_END);
   if (state_->daemon == nullptr) throw std::runtime_error("the test's HTTP server does not start");
   state_->port = MHD_get_daemon_info(state_->daemon, MHD_DAEMON_INFO_BIND_PORT)->port;
 }

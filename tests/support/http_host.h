@@ -10,7 +10,8 @@
 
 namespace transship::testing {
 
-// An HTTP server for tests on a free port of 127.0.0.1, a thread a connection, so that a handler may block.
+// An HTTP server for tests on a free port of 127.0.0.1, a thread a connection, so that a handler
+// may block.
 struct HostRequest {
   std::string method;
   std::string path;                            // decoded
@@ -27,12 +28,12 @@ struct HostReply {
   int status = 200;
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
-  std::chrono::milliseconds delay{0};        // before the answer begins
-  std::chrono::milliseconds per_piece{0};    // between pieces of the body
+  std::chrono::milliseconds delay{0};      // before the answer begins
+  std::chrono::milliseconds per_piece{0};  // between pieces of the body
   std::size_t piece_bytes = 65'536;
-  std::size_t cut_after = SIZE_MAX;          // the connection ends after so many bytes of the body
-  bool without_length = false;               // chunked, so that the length is not told
-  bool hang_up = false;                      // no answer at all
+  std::size_t cut_after = SIZE_MAX;  // the connection ends after so many bytes of the body
+  bool without_length = false;       // chunked, so that the length is not told
+  bool hang_up = false;              // no answer at all
 };
 
 class HttpHost {

@@ -22,7 +22,8 @@ TEST(Url, IsReadAndWrittenByteForByte) {
 
 TEST(Url, RefusesWhatIsNoWebAddress) {
   for (const char* bad : {"", "h/a", "ftp://h/a", "http://", "http://user:secret@h/",
-                          "http://h:99999/", "http://h/a b", "file:///etc/passwd", "http://h/\n", "http:/h/", "http:///h/", "http://33%38/"}) {
+                          "http://h:99999/", "http://h/a b", "file:///etc/passwd", "http://h/\n",
+                          "http:/h/", "http:///h/", "http://33%38/"}) {
     EXPECT_FALSE(http::Url::parse(bad)) << bad;
   }
 }

@@ -17,7 +17,8 @@ struct Challenge {
 // Reads all challenges of the header's value; what breaks the grammar ends the list.
 std::vector<Challenge> parse_challenges(std::string_view value);
 
-// Seconds or an HTTP date (RFC 9110 section 10.2.3), as seconds from `now` (seconds since the epoch), not negative.
+// Seconds or an HTTP date (RFC 9110 section 10.2.3), as seconds from `now` (seconds since the
+// epoch), not negative.
 std::optional<long> parse_retry_after(std::string_view value, long now);
 
 }  // namespace transship::registry

@@ -48,7 +48,8 @@ class Basic final : public CredentialSource {
 
 class Helper final : public CredentialSource {
  public:
-  Helper(std::string helper, std::string host) : helper_(std::move(helper)), host_(std::move(host)) {}
+  Helper(std::string helper, std::string host)
+      : helper_(std::move(helper)), host_(std::move(host)) {}
   asio::awaitable<Found> get() override { co_return co_await ask_helper(helper_, host_); }
 
  private:
@@ -63,7 +64,8 @@ class DockerConfig final : public CredentialSource {
   asio::awaitable<Found> get() override {
     const std::string path = docker_config_path();
     std::ifstream file(path, std::ios::binary);
-    if (!file) co_return std::optional<Credentials>();  // a machine without Docker logins goes anonymously
+    if (!file)
+      co_return std::optional<Credentials>();  // a machine without Docker logins goes anonymously
     std::ostringstream content;
     content << file.rdbuf();
     auto entry = find_docker_login(content.str(), host_);

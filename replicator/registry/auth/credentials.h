@@ -14,15 +14,17 @@ namespace transship::registry {
 struct Credentials {
   std::string username;
   Secret password;
-  Secret identity_token;  // instead of a password: exchanged for access tokens (Docker's "identitytoken")
+  Secret identity_token;  // instead of a password: exchanged for access tokens (Docker's
+                          // "identitytoken")
 };
 
-// Where a registry's credentials come from. Asked again whenever a registry refuses what it was given, so that rotated
-// secrets are picked up.
+// Where a registry's credentials come from. Asked again whenever a registry refuses what it was
+// given, so that rotated secrets are picked up.
 class CredentialSource {
  public:
   virtual ~CredentialSource() = default;
-  // nullopt: none, go anonymously. Errors: unauthorized (a file or helper that should give them does not).
+  // nullopt: none, go anonymously. Errors: unauthorized (a file or helper that should give them
+  // does not).
   virtual asio::awaitable<Result<std::optional<Credentials>>> get() = 0;
 };
 

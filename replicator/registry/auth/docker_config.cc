@@ -18,11 +18,13 @@ std::string text_of(const Json& object, const char* key) {
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
-// The spellings under which Docker and its kin file a registry: bare, as a URL, with the old API's path.
+// The spellings under which Docker and its kin file a registry: bare, as a URL, with the old API's
+// path.
 std::vector<std::string> spellings(std::string_view host) {
   std::vector<std::string> all;
   for (const char* scheme : {"", "https://", "http://"}) {
-    for (const char* path : {"", "/", "/v1/", "/v2/"}) all.push_back(fmt::format("{}{}{}", scheme, host, path));
+    for (const char* path : {"", "/", "/v1/", "/v2/"})
+      all.push_back(fmt::format("{}{}{}", scheme, host, path));
   }
   if (host == "docker.io" || host == "registry-1.docker.io" || host == "index.docker.io") {
     all.emplace_back("https://index.docker.io/v1/");
@@ -57,7 +59,8 @@ Result<DockerLogin> find_docker_login(std::string_view text, std::string_view ho
     return fail(ErrorKind::unauthorized, "not a JSON object");
   }
   const auto names = spellings(host);
-  if (const auto helpers = json.find("credHelpers"); helpers != json.end() && helpers->is_object()) {
+  if (const auto helpers = json.find("credHelpers");
+      helpers != json.end() && helpers->is_object()) {
     for (const std::string& name : names) {
       if (std::string helper = text_of(*helpers, name.c_str()); !helper.empty()) {
         return DockerLogin{std::nullopt, std::move(helper)};

@@ -65,12 +65,14 @@ Finished run(const std::string& program, const std::string& input) {
   std::array<char*, 3> arguments{name.data(), verb.data(), nullptr};
   pid_t child = -1;
   Finished finished;
-  finished.started = ::posix_spawnp(&child, name.c_str(), &actions, nullptr, arguments.data(), environ) == 0;
+  finished.started =
+      ::posix_spawnp(&child, name.c_str(), &actions, nullptr, arguments.data(), environ) == 0;
   posix_spawn_file_actions_destroy(&actions);
   ::close(to[0]);
   ::close(from[1]);
   if (finished.started) {
-    // A host's name fits into the pipe, so this cannot block; SIGPIPE is ignored by the whole program.
+    // A host's name fits into the pipe, so this cannot block; SIGPIPE is ignored by the whole
+    // program.
     static_cast<void>(!::write(to[1], input.data(), input.size()));
     ::close(to[1]);
     finished.timed_out = !read_output(from[0], finished.output);
@@ -98,14 +100,16 @@ Result<std::optional<Credentials>> read_answer(const std::string& program, const
       !json["Username"].is_string() || !json["Secret"].is_string()) {
     return refused("gave no JSON with Username and Secret");
   }
-  Credentials found{json["Username"].get<std::string>(), Secret(json["Secret"].get<std::string>()), {}};
+  Credentials found{
+      json["Username"].get<std::string>(), Secret(json["Secret"].get<std::string>()), {}};
   if (found.username == "<token>") std::swap(found.identity_token, found.password);
   return found;
 }
 
 }  // namespace
 
-asio::awaitable<Result<std::optional<Credentials>>> ask_helper(std::string helper, std::string host) {
+asio::awaitable<Result<std::optional<Credentials>>> ask_helper(std::string helper,
+                                                               std::string host) {
   static asio::thread_pool pool(2);
   const std::string program = "docker-credential-" + helper;
   const Finished finished = co_await offload(pool, [program, host] { return run(program, host); });
