@@ -137,6 +137,7 @@ void Reconciler::report(const Side& side, monitoring::Time started, Clock::durat
 asio::awaitable<void> Reconciler::wait_until_repaired(monitoring::Pair pair, Worker* worker,
                                                       std::set<std::string> found,
                                                       monitoring::Time started) {
+  const bool all_in_step = found.empty();
   while (!stopping_) {
     std::erase_if(found, [&](const std::string& image) { return !worker->has(pair.rule, image); });
     if (found.empty()) break;
@@ -144,7 +145,7 @@ asio::awaitable<void> Reconciler::wait_until_repaired(monitoring::Pair pair, Wor
   }
   if (stopping_) co_return;
   shared_.ledger.reconciled(shared_.ledger.add_pair(pair), started);
-  shared_.ledger.succeeded(shared_.ledger.add_pair(pair), now());
+  if (all_in_step) shared_.ledger.succeeded(shared_.ledger.add_pair(pair), now());
 }
 
 asio::awaitable<Result<std::vector<std::string>>> Reconciler::repositories_of(
@@ -239,6 +240,10 @@ asio::awaitable<Result<void>> Reconciler::compare_tag(const config::Rule& rule,
     } else if (!*shown || (*shown)->digest != *wanted) {
       ++(*shown ? side.different : side.missing);
       co_await found_different(rule, side, repository, tag);
+    } else {
+      // It may have come there by other means than ours.
+      co_await shared_.dead_letters.remove(
+          bus::dead_letter_id(rule.name, side.pair.target, repository.str() + ":" + tag.str()));
     }
   }
   co_return Result<void>{};
