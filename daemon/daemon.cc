@@ -37,6 +37,28 @@ monitoring::Time now() {
   return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
 }
 
+// What the configuration asks for and this version does not do yet. Nobody should believe in it.
+void warn_of_what_is_not_done(const config::Config& config) {
+  for (const config::Rule& rule : config.rules) {
+    if (rule.deletes == config::Deletes::propagate) {
+      log::warning("deletes: propagate is not done by this version: nothing is deleted",
+                   {{"rule", rule.name}});
+    }
+    if (rule.prefetch == config::Prefetch::always) {
+      log::warning("prefetch is not done by this version: blobs are copied with their image",
+                   {{"rule", rule.name}});
+    }
+  }
+  for (const config::Registry& registry : config.registries) {
+    const config::Limits& limits = registry.limits;
+    if (limits.requests_per_second || limits.upload_bytes_per_second ||
+        limits.download_bytes_per_second) {
+      log::warning("of limits, this version keeps to connections alone: rates are not limited",
+                   {{"registry", registry.name}});
+    }
+  }
+}
+
 std::unique_ptr<bus::Bus> make_bus(const config::Config& config) {
   if (const auto* jetstream = std::get_if<config::JetStreamBus>(&config.bus)) {
     bus::JetStreamOptions options{jetstream->servers, jetstream->stream, jetstream->subjects};
@@ -122,6 +144,7 @@ asio::awaitable<int> Daemon::run() {
   log::info(fmt::format("transship {} listens on {}:{}", TRANSSHIP_VERSION,
                         config_.http.listen.host, server_.port()),
             {{"region", config_.region.value_or("")}, {"port", std::to_string(server_.port())}});
+  warn_of_what_is_not_done(config_);
   if (routes_.pairs().empty()) {
     log::warning("no rule has a target in this region: there is nothing to do",
                  {{"region", config_.region.value_or("")}});
