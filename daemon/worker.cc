@@ -48,7 +48,9 @@ asio::awaitable<void> Worker::run() {
   fetching_ = true;
   while (!stopping_) {
     if (in_hand_.size() >= deliveries_max) {
-      co_await changed_.wait();
+      // The outage that fills the window may have been noticed only after it was full.
+      make_room();
+      if (in_hand_.size() >= deliveries_max) co_await changed_.wait();
       continue;
     }
     auto batch = co_await inbox_->fetch(std::min(fetch_at_once, deliveries_max - in_hand_.size()));
