@@ -9,8 +9,8 @@
 
 namespace transship::monitoring {
 
-// Everything that Prometheus sees, by the names and labels of the metrics table in README.md. Label
-// sets are small: never a repository, a tag or a digest. Used from the loop alone.
+// Everything that Prometheus sees, by the names and labels of the table in monitoring/README.md.
+// Label sets are small: never a repository, a tag or a digest. Used from the loop alone.
 class Metrics final : public Observer {
  public:
   Metrics(std::string version, std::string region);

@@ -37,7 +37,7 @@ class Progress {
   std::chrono::steady_clock::time_point last_drawn_;
 };
 
-// The pieces of the commands' JSON Lines (see the table of fields in README.md).
+// The pieces of the commands' JSON Lines.
 using Json = nlohmann::ordered_json;
 void print_json(const Json& line);
 Json blobs_json(const ImageResult::Blobs& blobs);
