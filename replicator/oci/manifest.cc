@@ -173,6 +173,15 @@ Result<void> read_index(const Json& json, const ManifestLimits& limits, Manifest
   return read_list(json, "manifests", limits, manifest.manifests);
 }
 
+// Nothing depends on them, so that what is odd is left out instead of refused.
+void read_annotations(const Json& json, Manifest& manifest) {
+  const auto annotations = json.find("annotations");
+  if (annotations == json.end() || !annotations->is_object()) return;
+  for (const auto& [key, value] : annotations->items()) {
+    if (value.is_string()) manifest.annotations.emplace(key, value.get<std::string>());
+  }
+}
+
 }  // namespace
 
 std::string_view accept_header() {
@@ -183,6 +192,11 @@ std::string_view accept_header() {
 }
 
 bool Manifest::is_index() const { return shape_of(media_type) == Shape::index; }
+
+std::string Manifest::type_as_referrer() const {
+  const bool has_config = shape_of(media_type) == Shape::image && !blobs.empty();
+  return artifact_type.empty() && has_config ? blobs.front().media_type : artifact_type;
+}
 
 Result<Manifest> parse_manifest(std::string bytes, std::string_view content_type,
                                 Algorithm algorithm, const ManifestLimits& limits) {
@@ -200,7 +214,7 @@ Result<Manifest> parse_manifest(std::string bytes, std::string_view content_type
   }
 
   Digest digest = Digest::of(bytes, algorithm);
-  Manifest manifest{std::move(bytes), std::move(digest), *type, {}, {}, {}, {}};
+  Manifest manifest{std::move(bytes), std::move(digest), *type, {}, {}, {}, {}, {}};
   Result<void> content;
   switch (*shape_of(*type)) {
     case Shape::image:
@@ -222,6 +236,7 @@ Result<Manifest> parse_manifest(std::string bytes, std::string_view content_type
   auto artifact_type = optional_string(json, "artifactType", "manifest");
   if (!artifact_type) return fail(artifact_type.error());
   manifest.artifact_type = std::move(*artifact_type);
+  read_annotations(json, manifest);
   return manifest;
 }
 

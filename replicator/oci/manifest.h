@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -53,8 +54,12 @@ struct Manifest {
   std::vector<Descriptor> manifests;  // an index's children, in order
   std::optional<Descriptor> subject;  // what this refers to (a signature's image)
   std::string artifact_type;
+  std::map<std::string, std::string> annotations;  // those that are strings, as all should be
 
   [[nodiscard]] bool is_index() const;
+  // What a list of referrers tells of it (distribution-spec, "Listing Referrers"): its
+  // artifactType, else the media type of its config; may be empty.
+  [[nodiscard]] std::string type_as_referrer() const;
 };
 
 // Reads a manifest strictly. `content_type` is what the registry served it as (empty where it said

@@ -77,6 +77,34 @@ TestImage make_index(std::vector<TestImage> children) {
   return index;
 }
 
+TestImage make_referrer(const TestImage& subject, const std::string& artifact_type,
+                        std::uint64_t seed) {
+  TestImage referrer;
+  const std::string config = "{}";
+  const std::string content = noise(seed + 5000, 100);
+  const std::string config_digest = oci::Digest::of(config).str();
+  const std::string content_digest = oci::Digest::of(content).str();
+  referrer.blobs[config_digest] = config;
+  referrer.blobs[content_digest] = content;
+  referrer.manifest = fmt::format(
+      R"({{"schemaVersion":2,"mediaType":"{}","artifactType":"{}","config":{},"layers":[{}],"subject":{},"annotations":{{"seed":"{}"}}}})",
+      oci::media_type::oci_manifest, artifact_type,
+      descriptor("application/vnd.oci.empty.v1+json", config_digest, config.size()),
+      descriptor("application/octet-stream", content_digest, content.size()),
+      descriptor(subject.media_type, subject.digest(), subject.manifest.size()), seed);
+  return referrer;
+}
+
+TestImage make_signature(std::uint64_t seed) {
+  return make_image_of({noise(seed + 9000, 120)}, seed + 9000);
+}
+
+std::string referrers_tag(const std::string& digest, const std::string& suffix) {
+  std::string tag = digest;
+  tag[tag.find(':')] = '-';
+  return suffix.empty() ? tag : tag + "." + suffix;
+}
+
 void push_blobs(const std::string& registry, const std::string& repository,
                 const TestImage& image) {
   for (const TestImage& child : image.children) push_blobs(registry, repository, child);

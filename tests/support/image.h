@@ -27,6 +27,14 @@ TestImage make_image(std::uint64_t seed,
                      const std::vector<std::size_t>& layer_bytes = {1000, 2000});
 TestImage make_image_of(std::vector<std::string> layers, std::uint64_t seed);
 TestImage make_index(std::vector<TestImage> children);
+// What refers to `subject` (an artifact of this type with one blob, as ORAS and notation make
+// them).
+TestImage make_referrer(const TestImage& subject, const std::string& artifact_type,
+                        std::uint64_t seed);
+// A signature, attestation … as cosign keeps it under a tag: it names no subject.
+TestImage make_signature(std::uint64_t seed);
+// "sha256-<hex>", behind which a suffix may come.
+std::string referrers_tag(const std::string& digest, const std::string& suffix = {});
 
 // Pushes as `docker push` does: blobs, then children, then the manifest under the tag. `registry`
 // is http://host:port. Returns the digest; throws where the registry refuses.
