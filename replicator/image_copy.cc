@@ -2,8 +2,9 @@
 
 #include <fmt/format.h>
 
-#include "replicator/blob_copy.h"
+#include "replicator/image_blobs.h"
 #include "replicator/image_tree.h"
+#include "replicator/referrers_copy.h"
 
 namespace transship {
 
@@ -11,8 +12,7 @@ namespace {
 
 using registry::Registry;
 
-// Blobs, or children, of one image looked after at once; how many are on the wire is the target's
-// to bound.
+// Children of one image looked after at once.
 constexpr std::size_t side_by_side_max = 64;
 
 // One image on its way: look, read, plan, act.
@@ -34,11 +34,10 @@ class ImageCopy {
   asio::awaitable<Result<void>> find_some_held(std::size_t& next);
   asio::awaitable<Result<void>> find_freshness();
   asio::awaitable<Result<void>> act(const Plan& plan);
-  asio::awaitable<Result<void>> carry_blobs(const Plan& plan);
-  asio::awaitable<Result<void>> carry_some(const Plan& plan, std::size_t& next);
-  asio::awaitable<Result<void>> carry_blob(BlobStep step);
-  asio::awaitable<Result<void>> put_manifests(const Plan& plan);
+  asio::awaitable<Result<void>> carry(const Plan& plan);
+  asio::awaitable<Result<void>> put_level(const std::vector<ManifestStep>& level);
   asio::awaitable<Result<void>> put_manifest(ManifestStep step);
+  [[nodiscard]] std::vector<oci::Digest> subjects() const;
   Result<Plan> plan();
   void forget_what_was_believed();
 
@@ -52,6 +51,7 @@ class ImageCopy {
   std::set<oci::Digest> held_;  // children that the target's repository shows already
   bool target_is_fresh_ = false;
   ImageResult result_{ImageOutcome::copied, {}, {}, {}};
+  ReferrersCopy referrers_{job_, result_};
 };
 
 oci::Reference ImageCopy::target_reference() const {
@@ -178,12 +178,8 @@ asio::awaitable<Result<void>> ImageCopy::find_freshness() {
 }
 
 Result<Plan> ImageCopy::plan() {
-  const BlobLocations& locations = job_.target.locations();
-  const auto places = [&](const oci::Digest& blob) {
-    return BlobPlace{locations.holds(blob, job_.target_repository),
-                     locations.elsewhere(blob, job_.target_repository)};
-  };
-  auto plan = make_plan(tree_, held_, places, target_reference());
+  auto plan =
+      make_plan(tree_, held_, places_at(job_.target, job_.target_repository), target_reference());
   if (!plan) return plan;
   if (job_.planned) {
     job_.planned(root_->digest,
@@ -192,63 +188,54 @@ Result<Plan> ImageCopy::plan() {
   return plan;
 }
 
+// Everything that the tag reaches, and what refers to it, before the tag.
 asio::awaitable<Result<void>> ImageCopy::act(const Plan& plan) {
-  if (auto carried = co_await carry_blobs(plan); !carried) co_return fail(carried.error());
-  co_return co_await put_manifests(plan);
+  if (auto carried = co_await carry(plan); !carried) co_return fail(carried.error());
+  for (std::size_t i = 0; i + 1 < plan.manifests.size(); ++i) {
+    if (auto put = co_await put_level(plan.manifests[i]); !put) co_return fail(put.error());
+  }
+  if (job_.referrers) {
+    if (auto put = co_await referrers_.put(root_); !put) co_return fail(put.error());
+  }
+  co_return co_await put_level(plan.manifests.back());
 }
 
-asio::awaitable<Result<void>> ImageCopy::carry_blobs(const Plan& plan) {
+// The image's blobs do not wait until it is known what refers to it.
+asio::awaitable<Result<void>> ImageCopy::carry(const Plan& plan) {
   result_.blobs = {};
   result_.bytes = {};
-  std::size_t next = 0;
+  result_.left_out.clear();
   TaskGroup group(co_await asio::this_coro::executor);
-  for (std::size_t i = 0; i < std::min(plan.blobs.size(), side_by_side_max); ++i) {
-    group.spawn(carry_some(plan, next));
+  group.spawn(carry_blobs(job_, target_is_fresh_, plan.blobs, result_));
+  if (job_.referrers) {
+    std::set<oci::Digest> counted;
+    for (const BlobStep& step : plan.blobs) counted.insert(step.blob.digest);
+    group.spawn(referrers_.carry(subjects(), std::move(counted), target_is_fresh_));
   }
   co_return co_await group.join();
 }
 
-asio::awaitable<Result<void>> ImageCopy::carry_some(const Plan& plan, std::size_t& next) {
-  while (next < plan.blobs.size()) {
-    if (auto carried = co_await carry_blob(plan.blobs[next++]); !carried) co_return carried;
+// The image and every manifest below it, those that the target holds already too.
+std::vector<oci::Digest> ImageCopy::subjects() const {
+  std::set<oci::Digest> all;
+  for (const auto& manifest : tree_.manifests) {
+    all.insert(manifest->digest);
+    for (const oci::Descriptor& child : manifest->manifests) all.insert(child.digest);
   }
-  co_return Result<void>{};
+  return {all.begin(), all.end()};
 }
 
-asio::awaitable<Result<void>> ImageCopy::carry_blob(BlobStep step) {
-  BlobJob job{source_,          job_.source_repository, job_.target, job_.target_repository,
-              target_is_fresh_, job_.priority};
-  auto outcome = co_await copy_blob(std::move(job), step);
-  if (!outcome) co_return fail(outcome.error());
-  switch (*outcome) {
-    case BlobOutcome::copied:
-    case BlobOutcome::resumed:
-      ++result_.blobs.copied;
-      result_.bytes.sent += step.blob.size;
-      break;
-    case BlobOutcome::mounted:
-      ++result_.blobs.mounted;
-      result_.bytes.mounted += step.blob.size;
-      break;
-    case BlobOutcome::present:
-      ++result_.blobs.present;
-      result_.bytes.present += step.blob.size;
-      break;
-  }
-  co_return Result<void>{};
-}
-
-asio::awaitable<Result<void>> ImageCopy::put_manifests(const Plan& plan) {
-  for (const std::vector<ManifestStep>& level : plan.manifests) {
-    TaskGroup group(co_await asio::this_coro::executor);
-    for (const ManifestStep& step : level) group.spawn(put_manifest(step));
-    if (auto put = co_await group.join(); !put) co_return fail(put.error());
-  }
-  co_return Result<void>{};
+asio::awaitable<Result<void>> ImageCopy::put_level(const std::vector<ManifestStep>& level) {
+  TaskGroup group(co_await asio::this_coro::executor);
+  for (const ManifestStep& step : level) group.spawn(put_manifest(step));
+  co_return co_await group.join();
 }
 
 asio::awaitable<Result<void>> ImageCopy::put_manifest(ManifestStep step) {
-  co_return co_await target_.put_manifest(job_.target_repository, step.reference, step.manifest);
+  auto put = co_await target_.put_manifest(job_.target_repository, step.reference, step.manifest);
+  if (!put) co_return fail(put.error());
+  if (!job_.referrers || !step.manifest->subject || put->subject_noted) co_return Result<void>{};
+  co_return co_await referrers_.list(step.manifest->subject->digest, {step.manifest});
 }
 
 void ImageCopy::forget_what_was_believed() {
@@ -272,6 +259,8 @@ std::string_view to_string(ImageOutcome outcome) {
       return "unchanged";
     case ImageOutcome::absent:
       return "absent";
+    case ImageOutcome::not_wanted:
+      return "not_wanted";
   }
   return "copied";
 }

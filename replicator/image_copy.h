@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "replicator/plan.h"
 #include "replicator/target.h"
@@ -32,12 +33,18 @@ struct ImageJob {
   };
   std::optional<Seen> target_seen = {};
   std::optional<oci::Digest> source_seen = {};
+  // What refers to it (signatures, SBOMs, attestations) comes with it.
+  bool referrers = false;
+  // The tags of the source's repository, sorted, where the caller has just listed them: signatures
+  // are then looked for there.
+  std::shared_ptr<const std::vector<std::string>> source_tags = {};
 };
 
 enum class ImageOutcome {
-  copied,     // the target shows it now
-  unchanged,  // the target showed it already
-  absent,     // the source answers that it has no such image; the target was not touched
+  copied,      // the target shows it now
+  unchanged,   // the target showed it already
+  absent,      // the source answers that it has no such image; the target was not touched
+  not_wanted,  // it refers to nothing that the target holds; the target was not touched
 };
 std::string_view to_string(ImageOutcome outcome);
 
@@ -51,11 +58,16 @@ struct ImageResult {
   struct Bytes {
     std::uint64_t sent = 0, mounted = 0, present = 0;
   } bytes;
+  std::uint64_t referrers = 0;  // that were brought with it
+  // What lists of referrers name and the source itself does not have any more, for people; at most
+  // left_out_max of them.
+  std::vector<std::string> left_out = {};
+  static constexpr std::size_t left_out_max = 16;
 };
 
-// Makes the target hold what the source holds: blobs, then manifests from the bottom up, the tag
-// last. It returns success only once the target has answered that it shows the digest. Errors: what
-// the registries say.
+// Makes the target hold what the source holds: blobs, then manifests from the bottom up, what
+// refers to them, the tag last. It returns success only once the target has answered that it shows
+// the digest. Errors: what the registries say.
 asio::awaitable<Result<ImageResult>> copy_image(ImageJob job);
 
 }  // namespace transship

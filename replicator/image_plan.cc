@@ -2,23 +2,13 @@
 
 #include <fmt/format.h>
 
+#include "replicator/image_blobs.h"
 #include "replicator/image_tree.h"
+#include "replicator/referrers_copy.h"
 
 namespace transship {
 
 namespace {
-
-// The blobs of a tree whose place at the target nobody knows yet, each once.
-std::set<oci::Digest> unknown_blobs(const ImageTree& tree, const BlobLocations& locations,
-                                    const oci::Repository& repository) {
-  std::set<oci::Digest> unknown;
-  for (const auto& manifest : tree.manifests) {
-    for (const oci::Descriptor& blob : manifest->blobs) {
-      if (!locations.holds(blob.digest, repository)) unknown.insert(blob.digest);
-    }
-  }
-  return unknown;
-}
 
 asio::awaitable<Result<void>> look_for_blob(Target& target, oci::Repository repository,
                                             oci::Digest blob) {
@@ -28,16 +18,38 @@ asio::awaitable<Result<void>> look_for_blob(Target& target, oci::Repository repo
   co_return Result<void>{};
 }
 
-asio::awaitable<Result<void>> look_for_blobs(const ImageJob& job, const ImageTree& tree) {
-  auto fresh = co_await job.target.is_fresh(job.target_repository);
-  if (!fresh) co_return fail(fresh.error());
-  if (*fresh) co_return Result<void>{};
-  TaskGroup group(co_await asio::this_coro::executor);
-  for (const oci::Digest& blob :
-       unknown_blobs(tree, job.target.locations(), job.target_repository)) {
-    group.spawn(look_for_blob(job.target, job.target_repository, blob));
+// Asks for each blob of which nothing is known, once.
+asio::awaitable<Result<void>> look_for_blobs(const ImageJob& job, std::vector<ImageTree> trees) {
+  std::set<oci::Digest> unknown;
+  for (const ImageTree& tree : trees) {
+    for (const auto& manifest : tree.manifests) {
+      for (const oci::Descriptor& blob : manifest->blobs) {
+        if (!job.target.locations().holds(blob.digest, job.target_repository))
+          unknown.insert(blob.digest);
+      }
+    }
   }
+  TaskGroup group(co_await asio::this_coro::executor);
+  for (const oci::Digest& blob : unknown)
+    group.spawn(look_for_blob(job.target, job.target_repository, blob));
   co_return co_await group.join();
+}
+
+// What refers to the image and would come with it.
+asio::awaitable<Result<std::vector<Referrer>>> referrers_of(const ImageJob& job,
+                                                            const ImageTree& tree,
+                                                            bool target_is_fresh) {
+  if (!job.referrers) co_return std::vector<Referrer>();
+  std::vector<oci::Digest> subjects;
+  for (const auto& manifest : tree.manifests) subjects.push_back(manifest->digest);
+  auto named = co_await find_referrers(job.source, job.source_repository, std::move(subjects),
+                                       job.source_tags);
+  if (named && !target_is_fresh)
+    named = co_await not_at_target(job.target, job.target_repository, std::move(*named));
+  if (!named) co_return fail(named.error());
+  auto read = co_await read_referrers(job.source, job.source_repository, std::move(*named));
+  if (!read) co_return fail(read.error());
+  co_return std::move(read->referrers);
 }
 
 asio::awaitable<Result<std::optional<oci::Digest>>> shown_by(registry::Registry& registry,
@@ -75,18 +87,26 @@ asio::awaitable<Result<PlannedImage>> make(ImageJob job) {
   auto tree = co_await read_tree(job.source, job.source_repository,
                                  std::make_shared<const oci::Manifest>(std::move(**root)), {});
   if (!tree) co_return fail(tree.error());
-  if (auto looked = co_await look_for_blobs(job, *tree); !looked) co_return fail(looked.error());
-
-  BlobLocations& locations = job.target.locations();
-  const auto places = [&](const oci::Digest& blob) {
-    return BlobPlace{locations.holds(blob, job.target_repository),
-                     locations.elsewhere(blob, job.target_repository)};
-  };
+  auto fresh = co_await job.target.is_fresh(job.target_repository);
+  if (!fresh) co_return fail(fresh.error());
+  auto referrers = co_await referrers_of(job, *tree, *fresh);
+  if (!referrers) co_return fail(referrers.error());
+  if (!*fresh) {
+    std::vector<ImageTree> trees{*tree};
+    for (const Referrer& referrer : *referrers) trees.push_back(referrer.tree);
+    auto looked = co_await look_for_blobs(job, std::move(trees));
+    if (!looked) co_return fail(looked.error());
+  }
+  const BlobPlaces places = places_at(job.target, job.target_repository);
   auto plan = make_plan(*tree, {}, places, reference);
   if (!plan) co_return fail(plan.error());
-  for (const BlobStep& step : plan->blobs) {
-    locations.learn(step.blob.digest, job.target_repository);
-  }
+  std::set<oci::Digest> counted;
+  for (const BlobStep& step : plan->blobs) counted.insert(step.blob.digest);
+  auto more = make_referrers_plan(*referrers, counted, places);
+  if (!more) co_return fail(more.error());
+  plan->blobs.insert(plan->blobs.end(), more->blobs.begin(), more->blobs.end());
+  for (const BlobStep& step : plan->blobs)
+    job.target.locations().learn(step.blob.digest, job.target_repository);
   co_return PlannedImage{ImageOutcome::copied, source_digest, std::move(*plan)};
 }
 

@@ -7,7 +7,8 @@ namespace transship {
 struct PlannedImage {
   ImageOutcome outcome = ImageOutcome::unchanged;  // copied: it would be
   std::optional<oci::Digest> digest = {};          // what the source shows; none where it is absent
-  Plan plan = {};                                  // empty unless it would be copied
+  // Empty unless it would be copied; the blobs of what refers to the image are among its own.
+  Plan plan = {};
 };
 
 // What copy_image() would do now, found out without a write: one request more than that for each

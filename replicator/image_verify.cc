@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "replicator/referrers_copy.h"
+
 namespace transship {
 
 namespace {
@@ -22,6 +24,8 @@ class ImageVerify {
   asio::awaitable<Result<void>> check_blob(oci::Descriptor blob);
   asio::awaitable<Result<void>> check_presence(const oci::Descriptor& blob);
   asio::awaitable<Result<void>> check_content(const oci::Descriptor& blob);
+  asio::awaitable<Result<void>> check_referrers();
+  asio::awaitable<Result<void>> note_missing(const NamedReferrer& referrer);
   void note(DriftKind kind, std::string detail);
 
   ImageJob job_;
@@ -29,6 +33,7 @@ class ImageVerify {
   Proven& proven_;
   Registry& target_;
   std::optional<Drift> drift_;
+  std::set<oci::Digest> manifests_;  // that the image reaches
 };
 
 // Of several the worst counts, and the first of a kind.
@@ -58,6 +63,9 @@ asio::awaitable<Result<VerifiedImage>> ImageVerify::run() {
                                                       (*shown)->digest.str(), wanted->str())}};
   }
   if (auto checked = co_await check_manifest(*wanted, 0); !checked) co_return fail(checked.error());
+  if (job_.referrers) {
+    if (auto checked = co_await check_referrers(); !checked) co_return fail(checked.error());
+  }
   co_return VerifiedImage{true, drift_};
 }
 
@@ -65,6 +73,7 @@ asio::awaitable<Result<void>> ImageVerify::check_manifest(oci::Digest digest, st
   if (depth > depth_max) {
     co_return fail(ErrorKind::invalid, fmt::format("indexes nested deeper than {}", depth_max));
   }
+  manifests_.insert(digest);
   auto manifest = co_await target_.get_manifest(job_.target_repository, digest);
   if (!manifest && manifest.error().kind == ErrorKind::corrupt) {
     note(DriftKind::corrupt, manifest.error().message);
@@ -84,6 +93,37 @@ asio::awaitable<Result<void>> ImageVerify::check_manifest(oci::Digest digest, st
     if (asked.insert(child.digest).second) group.spawn(check_manifest(child.digest, depth + 1));
   }
   co_return co_await group.join();
+}
+
+// What refers to the image at the source refers to it at the target, and is whole there.
+asio::awaitable<Result<void>> ImageVerify::check_referrers() {
+  auto named = co_await find_referrers(job_.source, job_.source_repository,
+                                       {manifests_.begin(), manifests_.end()}, job_.source_tags);
+  if (!named) co_return fail(named.error());
+  auto missing = co_await not_at_target(job_.target, job_.target_repository, *named);
+  if (!missing) co_return fail(missing.error());
+  std::set<std::pair<oci::Digest, std::optional<oci::Tag>>> not_there;
+  for (const NamedReferrer& referrer : *missing) {
+    not_there.emplace(referrer.digest, referrer.tag);
+    if (auto noted = co_await note_missing(referrer); !noted) co_return fail(noted.error());
+  }
+  for (const NamedReferrer& referrer : *named) {
+    if (not_there.contains({referrer.digest, referrer.tag})) continue;
+    if (auto checked = co_await check_manifest(referrer.digest, 0); !checked) co_return checked;
+  }
+  co_return Result<void>{};
+}
+
+asio::awaitable<Result<void>> ImageVerify::note_missing(const NamedReferrer& referrer) {
+  // A list may name what is gone, or what refers to something else: nothing of that is missing.
+  auto real = co_await read_referrers(job_.source, job_.source_repository, {referrer});
+  if (!real) co_return fail(real.error());
+  if (real->referrers.empty()) co_return Result<void>{};
+  note(DriftKind::incomplete,
+       referrer.tag ? fmt::format("{} ({}) is missing", referrer.tag->str(), referrer.digest.str())
+                    : fmt::format("{}, which refers to {}, is missing", referrer.digest.str(),
+                                  referrer.subject.str()));
+  co_return Result<void>{};
 }
 
 asio::awaitable<Result<void>> ImageVerify::check_blob(oci::Descriptor blob) {

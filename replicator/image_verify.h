@@ -26,7 +26,8 @@ struct Proven {
 };
 
 // Proves that the target shows what the source shows, down to every blob; `deep` reads each blob
-// back and hashes it. The source is asked for one digest alone: equal digests reach equal content.
+// back and hashes it. The source is asked for one digest alone, since equal digests reach equal
+// content, and where the job has it so, for what refers to the image.
 asio::awaitable<Result<VerifiedImage>> verify_image(ImageJob job, bool deep, Proven& proven);
 
 }  // namespace transship

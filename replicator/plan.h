@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -63,5 +64,30 @@ struct Plan {
 // digest with two sizes).
 Result<Plan> make_plan(const ImageTree& tree, const std::set<oci::Digest>& held,
                        const BlobPlaces& places, const oci::Reference& reference);
+
+// What refers to an image or to something that does, as the source holds it.
+struct Referrer {
+  ImageTree tree;  // its manifest, and of an index everything below
+  oci::Digest subject;
+  // Where it is found by a tag instead of its subject: a signature as cosign keeps it.
+  std::optional<oci::Tag> tag;
+};
+
+struct ReferrersPlan {
+  std::vector<BlobStep> blobs;  // each digest once; all of them may run side by side
+  // Level after level: those by digest, subjects first; then the entries, where the target has no
+  // API for them; then those by tag, so that a tag comes after what refers to it.
+  std::vector<std::vector<ManifestStep>> by_digest;
+  std::vector<std::vector<ManifestStep>> by_tag;
+  // What has to be listed among a subject's referrers.
+  std::map<oci::Digest, std::vector<std::shared_ptr<const oci::Manifest>>> entries;
+};
+
+// `referrers` come in the order in which they were found: subjects before what refers to them.
+// `counted` are blobs that the image's own plan brings. Errors: invalid (one digest with two
+// sizes).
+Result<ReferrersPlan> make_referrers_plan(const std::vector<Referrer>& referrers,
+                                          const std::set<oci::Digest>& counted,
+                                          const BlobPlaces& places);
 
 }  // namespace transship

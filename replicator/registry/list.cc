@@ -55,31 +55,24 @@ Result<std::size_t> add_names(const std::string& body, const char* key,
 
 }  // namespace
 
-asio::awaitable<Result<std::optional<std::vector<std::string>>>> Registry::list(std::string target,
-                                                                                Scopes scopes,
-                                                                                const char* key,
-                                                                                std::string doing) {
-  std::set<std::string> names;
-  for (std::size_t page = 0; page < pages_max; ++page) {
+asio::awaitable<Result<void>> Registry::pages(std::string target, Scopes scopes, std::string accept,
+                                              std::string doing, std::size_t most, AddPage add) {
+  const std::string context = fmt::format("{}: {}", doing, name());
+  for (std::size_t page = 0; page < most; ++page) {
     Call call;
     call.target = target;
     call.scopes = scopes;
+    if (!accept.empty()) call.headers.emplace_back("Accept", accept);
     auto answer = co_await transport_.send(std::move(call));
     if (!answer) co_return fail(answer.error());
-    if (answer->head.status == 404) co_return std::optional<std::vector<std::string>>();
     if (answer->head.status != 200)
       co_return fail(co_await transport_.error_of(std::move(*answer), doing));
     const auto next = next_link(answer->head);
     auto body = co_await answer->exchange.read_all(page_bytes_max);
-    const std::string context = fmt::format("{}: {}", doing, name());
     if (!body) co_return fail(body.error().with_context(context));
-    auto added = add_names(*body, key, names);
+    auto added = add(answer->head, std::move(*body));
     if (!added) co_return fail(added.error().with_context(context));
-    if (names.size() > names_max) {
-      co_return fail(ErrorKind::invalid,
-                     fmt::format("{} lists more than {} names", context, names_max));
-    }
-    if (!next) co_return std::vector<std::string>(names.begin(), names.end());
+    if (!next) co_return Result<void>{};
     auto url = answer->url.resolve(*next);
     if (!url) co_return fail(url.error().with_context(context));
     if (url->origin() != answer->url.origin()) {
@@ -90,8 +83,25 @@ asio::awaitable<Result<std::optional<std::vector<std::string>>>> Registry::list(
     }
     target = url->target;
   }
-  co_return fail(ErrorKind::invalid,
-                 fmt::format("{}: {} gives more than {} pages", doing, name(), pages_max));
+  co_return fail(ErrorKind::invalid, fmt::format("{} gives more than {} pages", context, most));
+}
+
+asio::awaitable<Result<std::optional<std::vector<std::string>>>> Registry::list(std::string target,
+                                                                                Scopes scopes,
+                                                                                const char* key,
+                                                                                std::string doing) {
+  std::set<std::string> names;
+  const auto add = [&](const http::ResponseHead&, std::string body) -> Result<std::size_t> {
+    auto added = add_names(body, key, names);
+    if (added && names.size() > names_max)
+      return fail(ErrorKind::invalid, fmt::format("lists more than {} names", names_max));
+    return added;
+  };
+  auto read = co_await pages(std::move(target), std::move(scopes), {}, doing, pages_max, add);
+  if (!read && read.error().kind == ErrorKind::not_found)
+    co_return std::optional<std::vector<std::string>>();
+  if (!read) co_return fail(read.error());
+  co_return std::vector<std::string>(names.begin(), names.end());
 }
 
 }  // namespace transship::registry

@@ -125,7 +125,7 @@ asio::awaitable<Result<std::optional<oci::Manifest>>> Registry::get_manifest(
   co_return std::move(*manifest);
 }
 
-asio::awaitable<Result<void>> Registry::put_manifest(
+asio::awaitable<Result<Registry::Put>> Registry::put_manifest(
     oci::Repository repository, oci::Reference reference,
     std::shared_ptr<const oci::Manifest> manifest) {
   const std::string doing = "put " + named(repository, reference);
@@ -149,10 +149,11 @@ asio::awaitable<Result<void>> Registry::put_manifest(
     }
     co_return fail(error);
   }
+  const Put put{answer->head.header("oci-subject").has_value()};
+  if (put.subject_noted) note_referrers_api(true);
   // A registry may name the same bytes by another algorithm than the source's.
   const auto told = told_digest(answer->head);
-  if (told && oci::Digest::of(manifest->bytes, told->algorithm()) == *told)
-    co_return Result<void>{};
+  if (told && oci::Digest::of(manifest->bytes, told->algorithm()) == *told) co_return put;
   answer->place.release();
   // The answer does not prove that it holds this digest: ask.
   auto shown = co_await head_manifest(repository, reference);
@@ -162,7 +163,7 @@ asio::awaitable<Result<void>> Registry::put_manifest(
                    fmt::format("{}: {} took the manifest, but shows {} instead of {}", doing,
                                name(), *shown ? (*shown)->digest.str() : "nothing", digest.str()));
   }
-  co_return Result<void>{};
+  co_return put;
 }
 
 asio::awaitable<Result<std::optional<std::uint64_t>>> Registry::head_blob(

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <optional>
 #include <string>
@@ -8,6 +9,7 @@
 
 #include "replicator/oci/manifest.h"
 #include "replicator/oci/reference.h"
+#include "replicator/registry/shared_tags.h"
 #include "replicator/registry/transport.h"
 
 namespace transship::registry {
@@ -44,11 +46,15 @@ class Registry {
   // Its digest is proven; when it was asked for by digest, it has that digest (else corrupt).
   asio::awaitable<Result<std::optional<oci::Manifest>>> get_manifest(oci::Repository repository,
                                                                      oci::Reference reference);
+  struct Put {
+    // It listed the manifest among its subject's referrers, and said so (OCI-Subject).
+    bool subject_noted = false;
+  };
   // Returns once the registry has answered that it holds this digest under this reference. Errors:
   // conflict (an immutable tag), not_found or invalid with code MANIFEST_BLOB_UNKNOWN (something it
   // refers to is missing).
-  asio::awaitable<Result<void>> put_manifest(oci::Repository repository, oci::Reference reference,
-                                             std::shared_ptr<const oci::Manifest> manifest);
+  asio::awaitable<Result<Put>> put_manifest(oci::Repository repository, oci::Reference reference,
+                                            std::shared_ptr<const oci::Manifest> manifest);
 
   // --- blobs ("Pulling blobs", "Pushing Blobs", "Mounting a blob from another repository") ---
   asio::awaitable<Result<std::optional<std::uint64_t>>> head_blob(oci::Repository repository,
@@ -96,14 +102,43 @@ class Registry {
   // Errors: unsupported (it has no catalogue, or not for us).
   asio::awaitable<Result<std::vector<std::string>>> list_repositories();
 
+  // --- referrers ("Listing Referrers") ---
+  static constexpr std::size_t referrers_pages_max = 1'000;
+  static constexpr std::size_t referrers_max = 10'000;  // of one manifest
+  // How long a registry that has no API for them is not asked again: it may be upgraded.
+  static constexpr std::chrono::hours referrers_api_remembered{1};
+  // What refers to a manifest, as the registry says: nothing of it is proven. nullopt: it has no
+  // API for that. Errors: invalid (a limit, pages without end), what the registry says.
+  asio::awaitable<Result<std::optional<std::vector<oci::Descriptor>>>> list_referrers(
+      oci::Repository repository, oci::Digest subject);
+  // Whether it has the API, as its answers have told lately; nullopt: not known.
+  [[nodiscard]] std::optional<bool> has_referrers_api() const;
+  // Whose turn it is to change a tag that several copies may change at once.
+  [[nodiscard]] TagTurns& tag_turns() { return tag_turns_; }
+  // The tags of repositories, read once for all that ask at the same time.
+  [[nodiscard]] TagLists& tag_lists() { return tag_lists_; }
+
  private:
   asio::awaitable<Result<std::optional<std::vector<std::string>>>> list(std::string target,
                                                                         Scopes scopes,
                                                                         const char* key,
                                                                         std::string doing);
+  // Takes a page in; returns how much in it was new.
+  using AddPage = std::function<Result<std::size_t>(const http::ResponseHead&, std::string body)>;
+  asio::awaitable<Result<void>> pages(std::string target, Scopes scopes, std::string accept,
+                                      std::string doing, std::size_t most, AddPage add);
+  void note_referrers_api(bool has);
   [[nodiscard]] std::string path(const oci::Repository& repository, std::string_view rest) const;
 
   Transport transport_;
+  struct ReferrersApi {
+    bool has;
+    std::chrono::steady_clock::time_point told;
+  };
+  std::optional<ReferrersApi> referrers_api_;
+  std::shared_ptr<Event> asking_for_referrers_;  // the first question, until it is answered
+  TagTurns tag_turns_;
+  TagLists tag_lists_{*this};
 };
 
 }  // namespace transship::registry

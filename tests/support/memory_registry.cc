@@ -29,7 +29,7 @@ struct Place {
   std::string rest;
 };
 std::optional<Place> place_of(const std::string& path) {
-  for (const char* kind : {"/manifests/", "/blobs/uploads/", "/blobs/", "/tags/"}) {
+  for (const char* kind : {"/manifests/", "/blobs/uploads/", "/blobs/", "/tags/", "/referrers/"}) {
     const std::size_t at = path.rfind(kind);
     if (at == std::string::npos || at < 4) continue;
     const std::size_t length = std::char_traits<char>::length(kind);
@@ -81,6 +81,11 @@ void MemoryRegistry::drop_blob(const std::string& repository, const std::string&
 void MemoryRegistry::drop_tag(const std::string& repository, const std::string& tag) {
   const std::lock_guard lock(mutex_);
   repositories_[repository].tags.erase(tag);
+}
+
+void MemoryRegistry::drop_manifest(const std::string& repository, const std::string& digest) {
+  const std::lock_guard lock(mutex_);
+  repositories_[repository].manifests.erase(digest);
 }
 
 void MemoryRegistry::make_repository(const std::string& repository) {
@@ -195,6 +200,7 @@ HostReply MemoryRegistry::route(const HostRequest& request) {
   if (!place || !oci::Repository::parse(place->name)) return refusal(404, "NAME_INVALID");
   if (place->kind == "manifests") return manifests(request, place->name, place->rest);
   if (place->kind == "tags") return list_tags(request, place->name);
+  if (place->kind == "referrers") return list_referrers(request, place->name, place->rest);
   if (place->kind == "blobs") return blobs(request, place->name, place->rest);
   if (request.method == "POST" && place->rest.empty()) return start_upload(request, place->name);
   if (request.method == "PUT") return finish_upload(request, place->name, place->rest);
@@ -274,6 +280,7 @@ HostReply MemoryRegistry::put_manifest(const HostRequest& request, const std::st
       return refusal(400, "MANIFEST_BLOB_UNKNOWN", child.digest.str());
     }
   }
+  if (auto refused = refuse_referrer(repository, *manifest)) return *refused;
   const std::string digest = manifest->digest.str();
   if (parsed_reference->tag() != nullptr) {
     const std::string before = value_of(repository.tags, reference);
@@ -284,6 +291,7 @@ HostReply MemoryRegistry::put_manifest(const HostRequest& request, const std::st
   repository.manifests[digest] = {request.body, request.header("content-type")};
   HostReply reply{201, {{"Location", fmt::format("/v2/{}/manifests/{}", name, digest)}}, {}};
   if (traits_.tells_digest) reply.headers.emplace_back("Docker-Content-Digest", digest);
+  tell_subject(*manifest, reply);
   return reply;
 }
 

@@ -33,6 +33,9 @@ class MemoryRegistry {
     std::string token_realm;       // instead of its own
     std::string blob_redirect;     // where GETs of blobs are redirected to: scheme://host:port
     std::size_t page_size = 1000;  // of lists, at most
+    bool referrers_api = false;    // else 404 to every list of referrers
+    bool tells_subject = true;     // OCI-Subject, where it has the API
+    bool wants_subject = false;    // refuses what refers to a manifest that it does not hold
   };
   // What is done to a request instead of, or with, the usual. nullopt: the usual.
   using Fault = std::function<std::optional<HostReply>(const HostRequest&)>;
@@ -61,12 +64,17 @@ class MemoryRegistry {
                       const TestImage& image);
   void drop_blob(const std::string& repository, const std::string& digest);
   void drop_tag(const std::string& repository, const std::string& tag);
+  void drop_manifest(const std::string& repository, const std::string& digest);
   void make_repository(const std::string& repository);
   [[nodiscard]] std::string digest_of(const std::string& repository, const std::string& tag) const;
   [[nodiscard]] std::string media_type_of(const std::string& repository,
                                           const std::string& reference) const;
   [[nodiscard]] std::string manifest_of(const std::string& repository,
                                         const std::string& reference) const;
+  // Whether it would list this one among what refers to the subject.
+  [[nodiscard]] bool lists_referrer(const std::string& repository, const std::string& subject,
+                                    const std::string& referrer) const;
+  [[nodiscard]] std::vector<std::string> tags_of(const std::string& repository) const;
   [[nodiscard]] bool has_blob(const std::string& repository, const std::string& digest) const;
   // Upload sessions that were opened, and neither finished nor deleted.
   [[nodiscard]] std::size_t open_uploads() const;
@@ -106,6 +114,12 @@ class MemoryRegistry {
                           const std::string& id);
   HostReply list_tags(const HostRequest& request, const std::string& name);
   HostReply catalog(const HostRequest& request);
+  // memory_referrers.cc
+  HostReply list_referrers(const HostRequest& request, const std::string& name,
+                           const std::string& digest);
+  std::optional<HostReply> refuse_referrer(const Repository& repository,
+                                           const oci::Manifest& manifest) const;
+  void tell_subject(const oci::Manifest& manifest, HostReply& reply) const;
   [[nodiscard]] const Stored* find(const std::string& repository,
                                    const std::string& reference) const;
   void hold_all(Repository& repository, const TestImage& image);

@@ -123,6 +123,94 @@ TEST(Plan, LetsOnlyNonDistributableLayersBeAbsent) {
   EXPECT_FALSE(plan->blobs[2].may_be_absent);
 }
 
+// One line of a plan of referrers: what is put, level after level.
+std::vector<std::vector<std::string>> references(
+    const std::vector<std::vector<ManifestStep>>& levels) {
+  std::vector<std::vector<std::string>> all;
+  for (const auto& level : levels) {
+    all.emplace_back();
+    for (const ManifestStep& step : level) all.back().push_back(step.reference.str());
+  }
+  return all;
+}
+
+Referrer referring(const testing::TestImage& referrer, const testing::TestImage& subject,
+                   std::optional<oci::Tag> under = {}) {
+  return {tree_of(referrer), *Digest::parse(subject.digest()), std::move(under)};
+}
+
+TEST(ReferrersPlan, AsTables) {
+  const auto image = testing::make_image(1);
+  const auto sbom = testing::make_referrer(image, "sbom", 1);
+  const auto other = testing::make_referrer(image, "sbom", 2);
+  const auto signature = testing::make_referrer(sbom, "signature", 3);
+  const auto tagged = testing::make_signature(4);
+  const auto of_tagged = testing::make_signature(5);
+  const auto sig = *oci::Tag::parse(testing::referrers_tag(image.digest(), "sig"));
+  const auto sig_of_sig = *oci::Tag::parse(testing::referrers_tag(tagged.digest(), "sig"));
+  using Levels = std::vector<std::vector<std::string>>;
+  struct Case {
+    std::string what;
+    std::vector<Referrer> found;
+    std::size_t blobs;
+    Levels by_digest;
+    Levels by_tag;
+    std::size_t entries;  // subjects that have some
+  };
+  const std::vector<Case> cases{
+      {"nothing", {}, 0, {}, {}, 0},
+      {"two of one subject, which share a blob",
+       {referring(sbom, image), referring(other, image)},
+       3,
+       {{sbom.digest(), other.digest()}},
+       {},
+       1},
+      {"a subject before what refers to it",
+       {referring(sbom, image), referring(signature, sbom)},
+       3,
+       {{sbom.digest()}, {signature.digest()}},
+       {},
+       2},
+      {"a tag comes after what refers to it",
+       {referring(tagged, image, sig), referring(of_tagged, tagged, sig_of_sig)},
+       4,
+       {},
+       {{sig_of_sig.str()}, {sig.str()}},
+       0},
+      {"the signature under a tag of what is listed",
+       {referring(sbom, image), referring(tagged, sbom, sig)},
+       4,
+       {{sbom.digest()}},
+       {{sig.str()}},
+       1},
+  };
+  for (const Case& c : cases) {
+    const auto plan = make_referrers_plan(c.found, {}, nowhere);
+    ASSERT_TRUE(plan) << c.what;
+    EXPECT_EQ(plan->blobs.size(), c.blobs) << c.what;
+    EXPECT_EQ(references(plan->by_digest), c.by_digest) << c.what;
+    EXPECT_EQ(references(plan->by_tag), c.by_tag) << c.what;
+    EXPECT_EQ(plan->entries.size(), c.entries) << c.what;
+  }
+}
+
+TEST(ReferrersPlan, CountsNoBlobThatTheImageBrings) {
+  const auto image = testing::make_image(1);
+  const auto sbom = testing::make_referrer(image, "sbom", 1);
+  const auto plan = make_referrers_plan({referring(sbom, image)}, {Digest::of("{}")}, nowhere);
+  ASSERT_EQ(plan->blobs.size(), 1u);
+  EXPECT_NE(plan->blobs[0].blob.digest, Digest::of("{}"));
+}
+
+TEST(ReferrersPlan, PutsWhatAReferrersIndexHoldsBeforeIt) {
+  const auto image = testing::make_image(1);
+  const auto child = testing::make_image(2);
+  const auto index = testing::make_index({child});
+  const auto plan = make_referrers_plan({referring(index, image)}, {}, nowhere);
+  EXPECT_THAT(references(plan->by_digest),
+              ElementsAre(ElementsAre(child.digest()), ElementsAre(index.digest())));
+}
+
 TEST(BlobLocations, RemembersTheLatestAndForgetsTheOldest) {
   BlobLocations locations(2);
   const auto a = Digest::of("a");
