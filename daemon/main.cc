@@ -87,7 +87,10 @@ int main(int argc, char** argv) {
   copy->add_option("SRC", source, "[https://|http://]host[:port]/repository[:tag|@digest]")
       ->required();
   copy->add_option("DST", target, "The same; without a tag it takes the source's")->required();
-  copy->callback([&] { code = transship::commands::copy(common, source, target, false); });
+  bool referrers = false;
+  copy->add_flag("--referrers", referrers,
+                 "Also copy what refers to it: signatures, SBOMs, attestations");
+  copy->callback([&] { code = transship::commands::copy(common, source, target, referrers); });
 
   std::optional<std::string> url;
   CLI::App* status =

@@ -9,6 +9,7 @@
 #include <csignal>
 
 #include "daemon/commands/load.h"
+#include "replicator/oci/referrers_tag.h"
 
 namespace transship::commands {
 
@@ -56,7 +57,14 @@ asio::awaitable<void> Batch::run() {
   }
   for (const std::string& image : selection_.images) {
     if (matched_.contains(image)) continue;
-    visitor_.unexamined({{}, {}, image, {ErrorKind::not_found, image + ": no rule matches it"}});
+    const bool travels = oci::ReferrersTag::parse(image.substr(image.rfind(':') + 1)).has_value();
+    visitor_.unexamined(
+        {{},
+         {},
+         image,
+         {ErrorKind::not_found,
+          image + (travels ? ": it is no image of its own, but travels with the one that it is for"
+                           : ": no rule matches it")}});
   }
 }
 
@@ -89,6 +97,7 @@ asio::awaitable<void> Batch::over_named(const config::Rule& rule) {
     const auto name = *oci::ImageName::parse(text);  // checked before anything was begun
     if (!rule.repositories.matches(name.repository.str())) continue;
     if (name.reference.tag() != nullptr && !rule.tags.matches(name.reference.str())) continue;
+    if (oci::ReferrersTag::parse(name.reference.str())) continue;
     matched_.insert(text);
     TaskGroup group(executor_);
     for (const std::string& target : targets_of(rule)) {
@@ -133,7 +142,10 @@ asio::awaitable<void> Batch::over_repository(const config::Rule& rule, oci::Repo
     co_return;
   }
   if (!*tags) co_return;
-  std::erase_if(**tags, [&](const std::string& tag) { return !rule.tags.matches(tag); });
+  const auto all_tags = std::make_shared<const std::vector<std::string>>(**tags);
+  std::erase_if(**tags, [&](const std::string& tag) {
+    return !rule.tags.matches(tag) || oci::ReferrersTag::parse(tag);
+  });
   if ((*tags)->empty()) co_return;
   std::vector<Side> sides;
   for (const std::string& target : targets_of(rule)) {
@@ -156,7 +168,7 @@ asio::awaitable<void> Batch::over_repository(const config::Rule& rule, oci::Repo
     auto tag = oci::Tag::parse(name);
     if (!tag) continue;
     auto place = co_await places_.acquire();
-    group.spawn(over_tag(rule, sides, repository, std::move(*tag), std::move(place)));
+    group.spawn(over_tag(rule, sides, repository, std::move(*tag), all_tags, std::move(place)));
   }
   static_cast<void>(co_await group.join());
 }
@@ -165,7 +177,7 @@ asio::awaitable<void> Batch::over_repository(const config::Rule& rule, oci::Repo
 asio::awaitable<Result<void>> Batch::over_tag(const config::Rule& rule,
                                               const std::vector<Side>& sides,
                                               oci::Repository repository, oci::Tag tag,
-                                              Semaphore::Place) {
+                                              TagList source_tags, Semaphore::Place) {
   std::optional<oci::Digest> source_seen;
   const bool listed = std::any_of(sides.begin(), sides.end(),
                                   [&](const Side& side) { return side.tags.contains(tag.str()); });
@@ -183,7 +195,7 @@ asio::awaitable<Result<void>> Batch::over_tag(const config::Rule& rule,
   }
   TaskGroup group(executor_);
   for (const Side& side : sides) {
-    Visit visit{rule, side.target, repository, tag, side.repository, {}, source_seen};
+    Visit visit{rule, side.target, repository, tag, side.repository, {}, source_seen, source_tags};
     if (!side.tags.contains(tag.str())) visit.target_seen = ImageJob::Seen{};
     group.spawn([](Visitor& visitor, Visit one) -> asio::awaitable<Result<void>> {
       co_await visitor.visit(std::move(one));

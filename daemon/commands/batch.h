@@ -12,6 +12,7 @@
 #include "daemon/commands/commands.h"
 #include "daemon/fleet.h"
 #include "replicator/image_copy.h"
+#include "replicator/referrers.h"
 
 // What `plan`, `sync` and `verify` have in common: they go over the images that the rules match, at
 // the targets of every region, and do something with each.
@@ -26,6 +27,8 @@ struct Visit {
   oci::Repository target_repository;
   std::optional<ImageJob::Seen> target_seen;  // absent, where the target's list says so
   std::optional<oci::Digest> source_seen;     // where the source was asked already
+  // The repository's tags at the source, where they were listed: its signatures are among them.
+  TagList source_tags = {};
 
   [[nodiscard]] std::string image() const { return repository.str() + reference.suffix(); }
   [[nodiscard]] std::string target_image() const {
@@ -89,7 +92,7 @@ class Batch {
                                         std::set<std::string>& dead);
   asio::awaitable<Result<void>> over_tag(const config::Rule& rule, const std::vector<Side>& sides,
                                          oci::Repository repository, oci::Tag tag,
-                                         Semaphore::Place place);
+                                         TagList source_tags, Semaphore::Place place);
   [[nodiscard]] std::vector<std::string> targets_of(const config::Rule& rule) const;
   [[nodiscard]] std::optional<oci::Repository> target_repository(const config::Rule& rule,
                                                                  const std::string& target,

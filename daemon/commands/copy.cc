@@ -14,6 +14,7 @@
 #include "daemon/fleet.h"
 #include "daemon/retry.h"
 #include "replicator/image_copy.h"
+#include "replicator/image_referrers.h"
 
 namespace transship::commands {
 
@@ -65,8 +66,15 @@ Result<std::unique_ptr<registry::Registry>> open_registry(http::Client& client,
                                               registry::docker_config(url->authority()), observer);
 }
 
+// An image that is there already gets what refers to it all the same: that was asked for.
+asio::awaitable<Result<ImageResult>> copy_once(ImageJob job) {
+  auto result = co_await copy_image(job);
+  if (!result || result->outcome != ImageOutcome::unchanged || !job.referrers) co_return result;
+  co_return co_await copy_referrers(std::move(job));
+}
+
 asio::awaitable<Result<ImageResult>> copy_with_retries(registry::Registry& source, Target& target,
-                                                       Ends ends) {
+                                                       Ends ends, bool referrers) {
   const config::RetryPolicy policy = config::Retry{}.for_one_shot();
   Random random(std::random_device{}());
   for (unsigned attempt = 1;; ++attempt) {
@@ -78,7 +86,8 @@ asio::awaitable<Result<ImageResult>> copy_with_retries(registry::Registry& sourc
                  ends.target_tag,
                  ends.target_digest};
     if (ends.target_digest) job.source_reference = *ends.target_digest;
-    auto result = co_await copy_image(std::move(job));
+    job.referrers = referrers;
+    auto result = co_await copy_once(std::move(job));
     if (result && result->outcome == ImageOutcome::absent) {
       co_return fail(ErrorKind::not_found,
                      fmt::format("{} does not have {}{}", source.name(),
@@ -121,6 +130,8 @@ Json as_json(const Ends& ends, const std::string& source, const std::string& tar
           {"outcome", result ? to_string(result->outcome) : "failed"},
           {"blobs", blobs_json(shown.blobs)},
           {"bytes", bytes_json(shown.bytes)},
+          {"referrers", shown.referrers},
+          {"left_out", shown.left_out},
           {"seconds", seconds},
           {"error", result ? Json() : error_json(result.error())}};
 }
@@ -130,6 +141,8 @@ void print(const Common& common, const Json& line, const Result<ImageResult>& re
   if (common.output == Output::json) {
     print_json(line);
   } else if (result) {
+    for (const std::string& what : result->left_out)
+      fmt::print(stderr, "without a referrer: {}\n", what);
     fmt::print("{}: {}/{} at {}\n", to_string(result->outcome), line["target"].get<std::string>(),
                line["target_image"].get<std::string>(), result->digest->str());
     if (result->outcome == ImageOutcome::copied) {
@@ -144,7 +157,7 @@ void print(const Common& common, const Json& line, const Result<ImageResult>& re
 }  // namespace
 
 int copy(const Common& common, const std::string& source_text, const std::string& target_text,
-         bool) {
+         bool referrers) {
   auto ends = read_ends(source_text, target_text);
   if (!ends) {
     fmt::print(stderr, "{}\n", ends.error().message);
@@ -169,7 +182,7 @@ int copy(const Common& common, const std::string& source_text, const std::string
   signals.async_wait([&](asio::error_code error, int) {
     if (!error) loop.stop();
   });
-  asio::co_spawn(loop, copy_with_retries(**source, shared, *ends),
+  asio::co_spawn(loop, copy_with_retries(**source, shared, *ends, referrers),
                  [&](const std::exception_ptr& thrown, Result<ImageResult> outcome) {
                    if (!thrown) result = std::move(outcome);
                    loop.stop();

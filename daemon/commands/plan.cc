@@ -63,6 +63,8 @@ asio::awaitable<void> Planner::visit(Visit visit) {
                tag != nullptr ? std::optional(*tag) : std::nullopt};
   job.target_seen = visit.target_seen;
   job.source_seen = visit.source_seen;
+  job.referrers = visit.rule.referrers;
+  job.source_tags = visit.source_tags;
   auto planned = co_await plan_image(std::move(job));
   if (!planned) {
     unexamined({visit.rule.name, visit.target, visit.image(), planned.error()});

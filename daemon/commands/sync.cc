@@ -63,7 +63,9 @@ asio::awaitable<Result<ImageResult>> Sync::copy(const Visit& visit) {
     if (attempt == 1) {  // what was seen is old after a pause
       job.target_seen = visit.target_seen;
       job.source_seen = visit.source_seen;
+      job.source_tags = visit.source_tags;
     }
+    job.referrers = visit.rule.referrers;
     job.priority = visit.rule.priority;
     auto result = co_await copy_image(job);
     if (closure_ && result && result->outcome == ImageOutcome::unchanged) {
@@ -106,6 +108,8 @@ void Sync::print(const Visit& visit, const Result<ImageResult>& result, double s
   ++total_.images;
   const ImageResult none{};
   const ImageResult& shown = result ? *result : none;
+  for (const std::string& what : shown.left_out)
+    progress_.message(visit.image() + " went without a referrer: " + what);
   ++(!result                                 ? total_.failed
      : shown.outcome == ImageOutcome::copied ? total_.copied
                                              : total_.unchanged);
@@ -126,6 +130,8 @@ void Sync::print(const Visit& visit, const Result<ImageResult>& result, double s
                 {"outcome", result ? to_string(shown.outcome) : "failed"},
                 {"blobs", blobs_json(shown.blobs)},
                 {"bytes", bytes_json(shown.bytes)},
+                {"referrers", shown.referrers},
+                {"left_out", shown.left_out},
                 {"seconds", seconds},
                 {"error", result ? Json() : error_json(result.error())}});
   } else if (!result) {

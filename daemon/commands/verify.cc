@@ -41,6 +41,8 @@ asio::awaitable<void> Verifier::visit(Visit visit) {
                visit.target_repository,
                tag != nullptr ? std::optional(*tag) : std::nullopt};
   job.source_seen = visit.source_seen;
+  job.referrers = visit.rule.referrers;
+  job.source_tags = visit.source_tags;
   auto verified = co_await verify_image(std::move(job), deep_, proven_[visit.target]);
   if (!verified) {
     unexamined({visit.rule.name, visit.target, visit.image(), verified.error()});
