@@ -25,10 +25,7 @@ monitoring::Time now() {
 }  // namespace
 
 Reconciler::Reconciler(WorkerShared shared, std::vector<Worker*> workers)
-    : shared_(std::move(shared)),
-      workers_(std::move(workers)),
-      looks_(shared_.executor, looks_at_once),
-      changed_(shared_.executor) {}
+    : shared_(std::move(shared)), workers_(std::move(workers)), changed_(shared_.executor) {}
 
 void Reconciler::stop() {
   stopping_ = true;
@@ -186,14 +183,12 @@ asio::awaitable<Result<void>> Reconciler::compare_repository(const config::Rule&
   for (Side& side : sides) {
     if (!side.error) co_await list_target(rule, side, repository);
   }
-  TaskGroup group(shared_.executor);
-  for (const std::string& name : **tags) {
-    auto tag = oci::Tag::parse(name);
-    if (!tag || stopping_) continue;
-    auto place = co_await looks_.acquire();
-    group.spawn(compare_tag(rule, sides, repository, std::move(*tag), std::move(place)));
-  }
-  co_return co_await group.join();
+  co_return co_await for_each_index(
+      (*tags)->size(), looks_at_once, [&](std::size_t i) -> asio::awaitable<Result<void>> {
+        auto tag = oci::Tag::parse((**tags)[i]);
+        if (!tag || stopping_) co_return Result<void>{};
+        co_return co_await compare_tag(rule, sides, repository, std::move(*tag));
+      });
 }
 
 asio::awaitable<void> Reconciler::list_target(const config::Rule& rule, Side& side,
@@ -213,8 +208,7 @@ asio::awaitable<void> Reconciler::list_target(const config::Rule& rule, Side& si
 // A target that does not list the tag lacks it; where one lists it, both digests are asked for.
 asio::awaitable<Result<void>> Reconciler::compare_tag(const config::Rule& rule,
                                                       std::vector<Side>& sides,
-                                                      oci::Repository repository, oci::Tag tag,
-                                                      Semaphore::Place) {
+                                                      oci::Repository repository, oci::Tag tag) {
   const bool listed = std::any_of(sides.begin(), sides.end(), [&](const Side& side) {
     return !side.error && side.tags.contains(tag.str());
   });

@@ -51,8 +51,7 @@ class Reconciler {
   asio::awaitable<void> list_target(const config::Rule& rule, Side& side,
                                     const oci::Repository& repository);
   asio::awaitable<Result<void>> compare_tag(const config::Rule& rule, std::vector<Side>& sides,
-                                            oci::Repository repository, oci::Tag tag,
-                                            Semaphore::Place place);
+                                            oci::Repository repository, oci::Tag tag);
   asio::awaitable<void> found_different(const config::Rule& rule, Side& side,
                                         const oci::Repository& repository, const oci::Tag& tag);
   void report(const Side& side, monitoring::Time started, Clock::duration took);
@@ -62,7 +61,6 @@ class Reconciler {
 
   WorkerShared shared_;
   std::vector<Worker*> workers_;
-  Semaphore looks_;  // tags that are compared at once
   Event changed_;
   bool stopping_ = false;
   std::size_t waiting_ = 0;                                  // for repairs, beside the passes

@@ -42,8 +42,7 @@ Batch::Batch(asio::any_io_executor executor, const config::Config& config, Fleet
       config_(config),
       fleet_(fleet),
       selection_(std::move(selection)),
-      visitor_(visitor),
-      places_(executor_, tags_at_once) {}
+      visitor_(visitor) {}
 
 asio::awaitable<void> Batch::run() {
   for (const config::Rule& rule : config_.rules) {
@@ -163,21 +162,19 @@ asio::awaitable<void> Batch::over_repository(const config::Rule& rule, oci::Repo
     if (*listed) side.tags.insert((*listed)->begin(), (*listed)->end());
     sides.push_back(std::move(side));
   }
-  TaskGroup group(executor_);
-  for (const std::string& name : **tags) {
-    auto tag = oci::Tag::parse(name);
-    if (!tag) continue;
-    auto place = co_await places_.acquire();
-    group.spawn(over_tag(rule, sides, repository, std::move(*tag), all_tags, std::move(place)));
-  }
-  static_cast<void>(co_await group.join());
+  static_cast<void>(co_await for_each_index(
+      (*tags)->size(), tags_at_once, [&](std::size_t i) -> asio::awaitable<Result<void>> {
+        auto tag = oci::Tag::parse((**tags)[i]);
+        if (!tag) co_return Result<void>{};
+        co_return co_await over_tag(rule, sides, repository, std::move(*tag), all_tags);
+      }));
 }
 
 // Where any target lists the tag, the source is asked for its digest once for all of them.
 asio::awaitable<Result<void>> Batch::over_tag(const config::Rule& rule,
                                               const std::vector<Side>& sides,
                                               oci::Repository repository, oci::Tag tag,
-                                              TagList source_tags, Semaphore::Place) {
+                                              TagList source_tags) {
   std::optional<oci::Digest> source_seen;
   const bool listed = std::any_of(sides.begin(), sides.end(),
                                   [&](const Side& side) { return side.tags.contains(tag.str()); });

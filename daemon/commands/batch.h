@@ -92,7 +92,7 @@ class Batch {
                                         std::set<std::string>& dead);
   asio::awaitable<Result<void>> over_tag(const config::Rule& rule, const std::vector<Side>& sides,
                                          oci::Repository repository, oci::Tag tag,
-                                         TagList source_tags, Semaphore::Place place);
+                                         TagList source_tags);
   [[nodiscard]] std::vector<std::string> targets_of(const config::Rule& rule) const;
   [[nodiscard]] std::optional<oci::Repository> target_repository(const config::Rule& rule,
                                                                  const std::string& target,
@@ -104,7 +104,6 @@ class Batch {
   Fleet& fleet_;
   Selection selection_;
   Visitor& visitor_;
-  Semaphore places_;
   std::set<std::string> matched_;  // named images that some rule wanted
 };
 

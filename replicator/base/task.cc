@@ -1,5 +1,6 @@
 #include "replicator/base/task.h"
 
+#include <algorithm>
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/co_spawn.hpp>
 #include <asio/redirect_error.hpp>
@@ -161,6 +162,24 @@ asio::awaitable<Result<void>> TaskGroup::join() {
   if (cancelled_ && !first_error_) first_error_ = Error{ErrorKind::cancelled, "cancelled"};
   if (first_error_) co_return fail(*first_error_);
   co_return Result<void>{};
+}
+
+asio::awaitable<Result<void>> for_each_index(
+    std::size_t count, std::size_t at_once,
+    std::function<asio::awaitable<Result<void>>(std::size_t)> work) {
+  std::size_t next = 0;
+  TaskGroup group(co_await asio::this_coro::executor);
+  for (std::size_t i = 0; i < std::min(count, at_once); ++i) {
+    // Each takes one after another of what nobody has taken.
+    group.spawn(
+        [](std::size_t end, std::size_t& at, const auto& one) -> asio::awaitable<Result<void>> {
+          while (at < end) {
+            if (auto done = co_await one(at++); !done) co_return done;
+          }
+          co_return Result<void>{};
+        }(count, next, work));
+  }
+  co_return co_await group.join();
 }
 
 asio::awaitable<Result<void>> cancelled_as_error(asio::awaitable<Result<void>> work) {

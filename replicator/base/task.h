@@ -7,6 +7,7 @@
 #include <asio/steady_timer.hpp>
 #include <asio/strand.hpp>
 #include <asio/use_awaitable.hpp>
+#include <functional>
 #include <list>
 #include <memory>
 #include <optional>
@@ -106,6 +107,12 @@ class TaskGroup {
   std::optional<Error> first_error_;
   bool cancelled_ = false;
 };
+
+// Does work(i) for every i below `count`, in order, at most `at_once` of them side by side. The
+// first error ends it. `work` lives until the end.
+asio::awaitable<Result<void>> for_each_index(
+    std::size_t count, std::size_t at_once,
+    std::function<asio::awaitable<Result<void>>(std::size_t)> work);
 
 namespace detail {
 template <class Function>

@@ -93,6 +93,12 @@ TEST_F(Commands, NothingToDoCostsOneRequestATagAtEachSide) {
   EXPECT_EQ(target.seen().size(), 51u);
 }
 
+TEST_F(Commands, ARepositoryMayHaveMoreTagsThanAreLookedAtAtOnce) {
+  const TestImage image = make_image(1, {100});
+  for (int i = 0; i < 300; ++i) source.hold("team/app", fmt::format("v{}", i), image);
+  EXPECT_EQ(lines({"sync"}, 0).back()["copied"], 300);
+}
+
 TEST_F(Commands, PlanWritesNothingAndSyncDoesWhatItSaid) {
   const std::string shared = noise(7, 4000);
   source.hold("team/one", "v1", make_image_of({shared, noise(1, 100)}, 1));

@@ -253,6 +253,18 @@ TEST_P(Line, ReconciliationRepairsWhatEventsMissedAndKnowsUntilWhenAllIsThere) {
   })) << daemon_->log();
 }
 
+TEST_P(Line, ReconciliationComparesMoreTagsThanItLooksAtAtOnce) {
+  const TestImage image = make_image(84, {100});
+  const std::string digest = push(source_->url(), "team/app", "v0", image);
+  for (int i = 1; i < 50; ++i)
+    push_manifest(source_->url(), "team/app", fmt::format("v{}", i), image);
+  daemon_.emplace(TRANSSHIP_PROGRAM,
+                  registries() + bus() + retries() + "reconcile: {interval: 7d}\n" + everything(),
+                  std::vector<std::string>{}, daemon_port_);
+  ASSERT_TRUE(daemon_->wait_until_ready()) << daemon_->log();
+  ASSERT_TRUE(arrives("team/app", "v49", digest)) << daemon_->log();
+}
+
 // --- kill -9
 // ------------------------------------------------------------------------------------------------------------
 
