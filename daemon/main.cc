@@ -68,9 +68,12 @@ int main(int argc, char** argv) {
   CLI::App* sync =
       app.add_subcommand("sync", "Bring the targets up to date once, then exit; needs no bus");
   add_selection(*sync, common, selection);
-  bool closure = false;
-  sync->add_flag("--closure", closure, "Also check and repair what unchanged tags reach");
-  sync->callback([&] { code = transship::commands::sync(common, selection, closure); });
+  transship::commands::SyncOptions sync_options;
+  sync->add_flag("--closure", sync_options.closure,
+                 "Also check and repair what unchanged tags reach");
+  sync->add_flag("--allow-deletes", sync_options.allow_deletes,
+                 "Delete what the source no longer has, however much that is (deletes: propagate)");
+  sync->callback([&] { code = transship::commands::sync(common, selection, sync_options); });
 
   bool deep = false;
   CLI::App* verify = app.add_subcommand(

@@ -29,6 +29,31 @@ void Answers::bytes_moved(std::string_view, std::string_view, std::uint64_t byte
   bytes_ += bytes;
 }
 
+ImageJob job_of(const Visit& visit, Fleet& fleet) {
+  const auto* tag = visit.reference.tag();
+  ImageJob job{fleet.registry(visit.rule.source),
+               visit.repository,
+               visit.reference,
+               fleet.target(visit.target),
+               visit.target_repository,
+               tag != nullptr ? std::optional(*tag) : std::nullopt};
+  job.priority = visit.rule.priority;
+  job.target_seen = visit.target_seen;
+  job.source_seen = visit.source_seen;
+  job.source_tags = visit.source_tags;
+  job.referrers = visit.rule.referrers;
+  return job;
+}
+
+Unexamined unexamined(const Visit& visit, Error error) {
+  return {visit.rule.name, visit.target, visit.image(), std::move(error)};
+}
+
+Error absent_at_source(const Visit& visit) {
+  return {ErrorKind::not_found,
+          fmt::format("{} does not have {}", visit.rule.source, visit.image())};
+}
+
 // A target, and which tags of the repository at hand it lists.
 struct Batch::Side {
   std::string target;
@@ -37,10 +62,11 @@ struct Batch::Side {
 };
 
 Batch::Batch(asio::any_io_executor executor, const config::Config& config, Fleet& fleet,
-             Selection selection, Visitor& visitor)
+             PlacedTags& placed, Selection selection, Visitor& visitor)
     : executor_(std::move(executor)),
       config_(config),
       fleet_(fleet),
+      placed_(placed),
       selection_(std::move(selection)),
       visitor_(visitor) {}
 
@@ -48,11 +74,16 @@ asio::awaitable<void> Batch::run() {
   for (const config::Rule& rule : config_.rules) {
     if (selection_.rule && rule.name != *selection_.rule) continue;
     if (targets_of(rule).empty()) continue;
-    if (selection_.images.empty()) {
-      co_await over_rule(rule);
-    } else {
-      co_await over_named(rule);
+    std::optional<ExtraSearch> extras;
+    if (rule.deletes == config::Deletes::propagate) {
+      extras.emplace(fleet_, config_, placed_, rule, targets_of(rule), visitor_.keeps_memory());
     }
+    if (selection_.images.empty()) {
+      co_await over_rule(rule, extras ? &*extras : nullptr);
+    } else {
+      co_await over_named(rule, extras ? &*extras : nullptr);
+    }
+    if (extras) co_await over_extras(rule, *extras);
   }
   for (const std::string& image : selection_.images) {
     if (matched_.contains(image)) continue;
@@ -91,7 +122,15 @@ void Batch::list_failed(const config::Rule& rule, const Error& error) {
     visitor_.unexamined({rule.name, target, {}, error});
 }
 
-asio::awaitable<void> Batch::over_named(const config::Rule& rule) {
+asio::awaitable<void> Batch::over_extras(const config::Rule& rule, ExtraSearch& extras) {
+  for (Extras& found : co_await extras.find()) {
+    for (const Extras::Failure& failure : found.failures)
+      visitor_.unexamined({rule.name, found.target, failure.image, failure.error});
+    co_await visitor_.extras(rule, std::move(found));
+  }
+}
+
+asio::awaitable<void> Batch::over_named(const config::Rule& rule, ExtraSearch* extras) {
   for (const std::string& text : selection_.images) {
     const auto name = *oci::ImageName::parse(text);  // checked before anything was begun
     if (!rule.repositories.matches(name.repository.str())) continue;
@@ -109,10 +148,12 @@ asio::awaitable<void> Batch::over_named(const config::Rule& rule) {
       }(visitor_, std::move(visit)));
     }
     static_cast<void>(co_await group.join());
+    if (extras != nullptr && name.reference.tag() != nullptr)
+      co_await extras->compare_tag(name.repository.str(), name.reference.str());
   }
 }
 
-asio::awaitable<void> Batch::over_rule(const config::Rule& rule) {
+asio::awaitable<void> Batch::over_rule(const config::Rule& rule, ExtraSearch* extras) {
   std::vector<std::string> names;
   if (auto literal = rule.repositories.literal()) {
     names = std::move(*literal);
@@ -129,17 +170,23 @@ asio::awaitable<void> Batch::over_rule(const config::Rule& rule) {
   std::set<std::string> dead;  // targets that do not answer: said once, not for each image
   for (const std::string& name : names) {
     auto repository = oci::Repository::parse(name);
-    if (repository) co_await over_repository(rule, std::move(*repository), dead);
+    if (repository) co_await over_repository(rule, std::move(*repository), dead, extras);
   }
+  if (extras == nullptr) co_return;
+  co_await extras->compare_vanished();
+  for (const std::string& target : dead) extras->skip_target(target);
 }
 
 asio::awaitable<void> Batch::over_repository(const config::Rule& rule, oci::Repository repository,
-                                             std::set<std::string>& dead) {
+                                             std::set<std::string>& dead, ExtraSearch* extras) {
   auto tags = co_await fleet_.registry(rule.source).list_tags(repository);
   if (!tags) {
     list_failed(rule, tags.error());
+    if (extras != nullptr) extras->skip(repository.str());
     co_return;
   }
+  if (extras != nullptr)
+    co_await extras->compare(repository.str(), *tags ? **tags : std::vector<std::string>());
   if (!*tags) co_return;
   const auto all_tags = std::make_shared<const std::vector<std::string>>(**tags);
   std::erase_if(**tags, [&](const std::string& tag) {
@@ -254,8 +301,11 @@ int run_batch(const Common& common, const Selection& selection, Answers& answers
   asio::io_context loop(1);
   http::Client client(loop.get_executor(), user_agent(config->region));
   Fleet fleet(client, *config, answers, config->retry.for_one_shot().longest_pause);
-  const auto visitor = make(*config, fleet);
-  Batch batch(loop.get_executor(), *config, fleet, selection, *visitor);
+  PlacedTags placed(loop.get_executor(), config->state, [](const Error& error) {
+    fmt::print(stderr, "{}: what was deleted at the source cannot be told\n", error.message);
+  });
+  const auto visitor = make(*config, fleet, placed);
+  Batch batch(loop.get_executor(), *config, fleet, placed, selection, *visitor);
   bool complete = false;
   asio::signal_set signals(loop, SIGINT, SIGTERM);
   signals.async_wait([&](asio::error_code error, int) {

@@ -10,6 +10,7 @@
 
 #include "config/config.h"
 #include "daemon/commands/commands.h"
+#include "daemon/extras.h"
 #include "daemon/fleet.h"
 #include "replicator/image_copy.h"
 #include "replicator/referrers.h"
@@ -36,6 +37,9 @@ struct Visit {
   }
 };
 
+// The engine's job for it, with what was seen already.
+ImageJob job_of(const Visit& visit, Fleet& fleet);
+
 // An image or a list that could not be had; names that are not known are empty.
 struct Unexamined {
   std::string rule;
@@ -43,6 +47,9 @@ struct Unexamined {
   std::string image;
   Error error;
 };
+Unexamined unexamined(const Visit& visit, Error error);
+// Of an image that the source does not have.
+Error absent_at_source(const Visit& visit);
 
 // What a command does with each.
 class Visitor {
@@ -50,6 +57,10 @@ class Visitor {
   virtual ~Visitor() = default;
   virtual asio::awaitable<void> visit(Visit visit) = 0;
   virtual void unexamined(const Unexamined& what) = 0;
+  // What a target has too much by a rule whose deletes propagate; after the rule's images.
+  virtual asio::awaitable<void> extras(const config::Rule& rule, Extras extras) = 0;
+  // Whether what is no longer as a rule placed it may be forgotten.
+  [[nodiscard]] virtual bool keeps_memory() const { return false; }
   // Prints the sums. 0, or 1 where something failed or differs.
   virtual int finish() = 0;
 };
@@ -80,16 +91,17 @@ class Answers : public Observer {
 class Batch {
  public:
   Batch(asio::any_io_executor executor, const config::Config& config, Fleet& fleet,
-        Selection selection, Visitor& visitor);
+        PlacedTags& placed, Selection selection, Visitor& visitor);
 
   asio::awaitable<void> run();
 
  private:
   struct Side;
-  asio::awaitable<void> over_rule(const config::Rule& rule);
-  asio::awaitable<void> over_named(const config::Rule& rule);
+  asio::awaitable<void> over_rule(const config::Rule& rule, ExtraSearch* extras);
+  asio::awaitable<void> over_named(const config::Rule& rule, ExtraSearch* extras);
+  asio::awaitable<void> over_extras(const config::Rule& rule, ExtraSearch& extras);
   asio::awaitable<void> over_repository(const config::Rule& rule, oci::Repository repository,
-                                        std::set<std::string>& dead);
+                                        std::set<std::string>& dead, ExtraSearch* extras);
   asio::awaitable<Result<void>> over_tag(const config::Rule& rule, const std::vector<Side>& sides,
                                          oci::Repository repository, oci::Tag tag,
                                          TagList source_tags);
@@ -102,6 +114,7 @@ class Batch {
   asio::any_io_executor executor_;
   const config::Config& config_;
   Fleet& fleet_;
+  PlacedTags& placed_;
   Selection selection_;
   Visitor& visitor_;
   std::set<std::string> matched_;  // named images that some rule wanted
@@ -110,7 +123,8 @@ class Batch {
 // Reads the configuration, checks the selection against it, and takes `make`'s visitor over
 // everything. Returns the command's exit code: 2 for a mistake, 1 when interrupted, 3 where every
 // source or every target needed never answered, else what the visitor's finish() says.
-using MakeVisitor = std::function<std::unique_ptr<Visitor>(const config::Config&, Fleet&)>;
+using MakeVisitor =
+    std::function<std::unique_ptr<Visitor>(const config::Config&, Fleet&, PlacedTags&)>;
 int run_batch(const Common& common, const Selection& selection, Answers& answers,
               const MakeVisitor& make);
 

@@ -29,7 +29,11 @@ int check(const Common& common, bool online);
 int copy(const Common& common, const std::string& source, const std::string& target,
          bool referrers);
 int plan(const Common& common, const Selection& selection);
-int sync(const Common& common, const Selection& selection, bool closure);
+struct SyncOptions {
+  bool closure = false;        // also check and repair what unchanged tags reach
+  bool allow_deletes = false;  // whatever the breaker says
+};
+int sync(const Common& common, const Selection& selection, SyncOptions options);
 int verify(const Common& common, const Selection& selection, bool deep);
 int status(const Common& common, const std::optional<std::string>& url);
 

@@ -40,6 +40,7 @@ class Planner final : public Visitor {
 
   asio::awaitable<void> visit(Visit visit) override;
   void unexamined(const Unexamined& what) override;
+  asio::awaitable<void> extras(const config::Rule& rule, Extras extras) override;
   int finish() override;
 
  private:
@@ -48,32 +49,17 @@ class Planner final : public Visitor {
   const Common& common_;
   Fleet& fleet_;
   Progress& progress_;
-  std::uint64_t images_ = 0, copy_ = 0, unchanged_ = 0, failed_ = 0;
+  std::uint64_t images_ = 0, copy_ = 0, unchanged_ = 0, delete_ = 0, failed_ = 0;
   Sums total_;
 };
 
 asio::awaitable<void> Planner::visit(Visit visit) {
   progress_.began();
-  const auto* tag = visit.reference.tag();
-  ImageJob job{fleet_.registry(visit.rule.source),
-               visit.repository,
-               visit.reference,
-               fleet_.target(visit.target),
-               visit.target_repository,
-               tag != nullptr ? std::optional(*tag) : std::nullopt};
-  job.target_seen = visit.target_seen;
-  job.source_seen = visit.source_seen;
-  job.referrers = visit.rule.referrers;
-  job.source_tags = visit.source_tags;
-  auto planned = co_await plan_image(std::move(job));
+  auto planned = co_await plan_image(job_of(visit, fleet_));
   if (!planned) {
-    unexamined({visit.rule.name, visit.target, visit.image(), planned.error()});
+    unexamined(commands::unexamined(visit, planned.error()));
   } else if (planned->outcome == ImageOutcome::absent) {
-    unexamined({visit.rule.name,
-                visit.target,
-                visit.image(),
-                {ErrorKind::not_found,
-                 fmt::format("{} does not have {}", visit.rule.source, visit.image())}});
+    unexamined(commands::unexamined(visit, absent_at_source(visit)));
   } else {
     print(visit, *planned);
   }
@@ -116,19 +102,40 @@ void Planner::unexamined(const Unexamined& what) {
   }
 }
 
+asio::awaitable<void> Planner::extras(const config::Rule& rule, Extras extras) {
+  delete_ += extras.tags.size();
+  for (const PlacedTag& tag : extras.tags) {
+    if (common_.output == Output::json) {
+      Json line = delete_json(rule, extras.target, tag);
+      line["action"] = "delete";
+      print_json(line);
+    } else {
+      fmt::print("delete {} from {}: {} is gone from {}\n", tag.target_image(), extras.target,
+                 tag.image(), rule.source);
+    }
+  }
+  if (extras.are_stopped())
+    progress_.message(
+        fmt::format("rule {}, target {}: {}", rule.name, extras.target, extras.why_stopped()));
+  co_return;
+}
+
 int Planner::finish() {
   if (common_.output == Output::json) {
     print_json({{"type", "total"},
                 {"images", images_},
                 {"copy", copy_},
                 {"unchanged", unchanged_},
+                {"delete", delete_},
                 {"failed", failed_},
                 {"blobs", total_.blobs()},
                 {"bytes", total_.bytes()}});
   } else {
-    fmt::print("{} images: {} to copy ({} to send, {} to mount), {} unchanged, {} failed\n",
-               images_, copy_, bytes_text(total_.send.bytes), bytes_text(total_.mount.bytes),
-               unchanged_, failed_);
+    fmt::print(
+        "{} images: {} to copy ({} to send, {} to mount), {} unchanged, {} to delete, "
+        "{} failed\n",
+        images_, copy_, bytes_text(total_.send.bytes), bytes_text(total_.mount.bytes), unchanged_,
+        delete_, failed_);
   }
   return failed_ > 0 ? 1 : 0;
 }
@@ -138,9 +145,10 @@ int Planner::finish() {
 int plan(const Common& common, const Selection& selection) {
   Answers answers;
   Progress progress(answers);
-  return run_batch(common, selection, answers, [&](const config::Config&, Fleet& fleet) {
-    return std::make_unique<Planner>(common, fleet, progress);
-  });
+  return run_batch(common, selection, answers,
+                   [&](const config::Config&, Fleet& fleet, PlacedTags&) {
+                     return std::make_unique<Planner>(common, fleet, progress);
+                   });
 }
 
 }  // namespace transship::commands

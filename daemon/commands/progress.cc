@@ -86,4 +86,12 @@ Json unexamined_json(const Unexamined& what) {
           {"error", error_json(what.error)}};
 }
 
+Json delete_json(const config::Rule& rule, const std::string& target, const PlacedTag& tag) {
+  return {{"type", "delete"},
+          {"rule", rule.name},
+          {"target", target},
+          {"image", tag.image()},
+          {"target_image", tag.target_image()}};
+}
+
 }  // namespace transship::commands

@@ -44,5 +44,7 @@ Json blobs_json(const ImageResult::Blobs& blobs);
 Json bytes_json(const ImageResult::Bytes& bytes);
 Json error_json(const Error& error);
 Json unexamined_json(const Unexamined& what);
+// A tag that is to go from a target; what becomes of it is added.
+Json delete_json(const config::Rule& rule, const std::string& target, const PlacedTag& tag);
 
 }  // namespace transship::commands

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "daemon/commands/batch.h"
+#include "daemon/commands/deletes.h"
 #include "daemon/commands/load.h"
 #include "daemon/commands/progress.h"
 #include "daemon/retry.h"
@@ -14,13 +15,15 @@ namespace {
 
 class Sync final : public Visitor {
  public:
-  Sync(const Common& common, const config::Config& config, Fleet& fleet, Progress& progress,
-       bool closure)
+  Sync(const Common& common, const config::Config& config, Fleet& fleet, PlacedTags& placed,
+       Progress& progress, SyncOptions options)
       : common_(common),
+        config_(config),
         retry_(config.retry.for_one_shot()),
         fleet_(fleet),
+        placed_(placed),
         progress_(progress),
-        closure_(closure) {
+        options_(options) {
     for (const config::Registry& registry : config.registries) {
       images_.emplace(registry.name,
                       std::make_unique<Semaphore>(fleet.executor(), config.transfers.images));
@@ -29,23 +32,29 @@ class Sync final : public Visitor {
 
   asio::awaitable<void> visit(Visit visit) override;
   void unexamined(const Unexamined& what) override;
+  asio::awaitable<void> extras(const config::Rule& rule, Extras extras) override;
+  [[nodiscard]] bool keeps_memory() const override { return true; }
   int finish() override;
 
  private:
   asio::awaitable<Result<ImageResult>> copy(const Visit& visit);
   asio::awaitable<Result<ImageResult>> repair(ImageJob job, ImageResult in_step);
+  void remember(const Visit& visit, const ImageResult& result);
   void print(const Visit& visit, const Result<ImageResult>& result, double seconds);
+  void print(const config::Rule& rule, const std::string& target, const DeletedTag& deleted);
 
   const Common& common_;
+  const config::Config& config_;
   config::RetryPolicy retry_;
   Fleet& fleet_;
+  PlacedTags& placed_;
   Progress& progress_;
-  bool closure_;
+  SyncOptions options_;
   std::map<std::string, Proven> proven_;  // by target
   Random random_{std::random_device{}()};
   std::map<std::string, std::unique_ptr<Semaphore>> images_;  // at once, by target
   struct Total {
-    std::uint64_t images = 0, copied = 0, unchanged = 0, failed = 0;
+    std::uint64_t images = 0, copied = 0, unchanged = 0, failed = 0, deleted = 0, kept = 0;
     ImageResult::Blobs blobs;
     ImageResult::Bytes bytes;
   } total_;
@@ -53,27 +62,18 @@ class Sync final : public Visitor {
 
 asio::awaitable<Result<ImageResult>> Sync::copy(const Visit& visit) {
   for (unsigned attempt = 1;; ++attempt) {
-    const auto* tag = visit.reference.tag();
-    ImageJob job{fleet_.registry(visit.rule.source),
-                 visit.repository,
-                 visit.reference,
-                 fleet_.target(visit.target),
-                 visit.target_repository,
-                 tag != nullptr ? std::optional(*tag) : std::nullopt};
-    if (attempt == 1) {  // what was seen is old after a pause
-      job.target_seen = visit.target_seen;
-      job.source_seen = visit.source_seen;
-      job.source_tags = visit.source_tags;
+    ImageJob job = job_of(visit, fleet_);
+    if (attempt > 1) {  // what was seen is old after a pause
+      job.target_seen.reset();
+      job.source_seen.reset();
+      job.source_tags.reset();
     }
-    job.referrers = visit.rule.referrers;
-    job.priority = visit.rule.priority;
     auto result = co_await copy_image(job);
-    if (closure_ && result && result->outcome == ImageOutcome::unchanged) {
+    if (options_.closure && result && result->outcome == ImageOutcome::unchanged) {
       result = co_await repair(std::move(job), *result);
     }
     if (result && result->outcome == ImageOutcome::absent) {
-      co_return fail(ErrorKind::not_found,
-                     fmt::format("{} does not have {}", visit.rule.source, visit.image()));
+      co_return fail(absent_at_source(visit));
     }
     if (result || !worth_another_try(result.error()) ||
         attempt >= static_cast<unsigned>(retry_.attempts)) {
@@ -99,9 +99,46 @@ asio::awaitable<void> Sync::visit(Visit visit) {
   const auto started = std::chrono::steady_clock::now();
   progress_.began();
   auto result = co_await copy(visit);
+  if (result) remember(visit, *result);
   print(visit, result,
         std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count());
   progress_.ended();
+}
+
+// What was put, or found in step, is what may be deleted once the source has it no longer.
+void Sync::remember(const Visit& visit, const ImageResult& result) {
+  if (visit.rule.deletes != config::Deletes::propagate || visit.reference.tag() == nullptr) return;
+  placed_.note(PlacedBy::of(config_, visit.rule, visit.target),
+               {visit.repository.str(), visit.reference.str(), visit.target_repository.str(),
+                result.digest->str()});
+}
+
+asio::awaitable<void> Sync::extras(const config::Rule& rule, Extras extras) {
+  const std::string target = extras.target;
+  const bool stopped = !options_.allow_deletes && extras.are_stopped();
+  if (stopped) {
+    progress_.message(
+        fmt::format("rule {}, target {}: {}", rule.name, target, extras.why_stopped()));
+  }
+  DeletePass pass{fleet_, placed_, config_, rule, retry_, random_, *images_.at(target)};
+  for (const DeletedTag& deleted :
+       co_await delete_extras(std::move(pass), std::move(extras), options_.allow_deletes)) {
+    print(rule, target, deleted);
+    if (deleted.error && !stopped) progress_.message(deleted.error->message);
+  }
+}
+
+void Sync::print(const config::Rule& rule, const std::string& target, const DeletedTag& deleted) {
+  ++(deleted.error ? total_.kept : total_.deleted);
+  if (common_.output == Output::json) {
+    Json line = delete_json(rule, target, deleted.tag);
+    line["outcome"] = deleted.error ? "kept" : "deleted";
+    line["error"] = deleted.error ? error_json(*deleted.error) : Json();
+    print_json(line);
+  } else {
+    fmt::print("{} {} at {}: {} is gone from {}\n", deleted.error ? "kept" : "deleted",
+               deleted.tag.target_image(), target, deleted.tag.image(), rule.source);
+  }
 }
 
 void Sync::print(const Visit& visit, const Result<ImageResult>& result, double seconds) {
@@ -163,23 +200,30 @@ int Sync::finish() {
                 {"copied", total_.copied},
                 {"unchanged", total_.unchanged},
                 {"failed", total_.failed},
+                {"deleted", total_.deleted},
+                {"kept", total_.kept},
                 {"blobs", blobs_json(total_.blobs)},
                 {"bytes", bytes_json(total_.bytes)}});
   } else {
-    fmt::print("{} images: {} copied ({} sent), {} unchanged, {} failed\n", total_.images,
+    fmt::print("{} images: {} copied ({} sent), {} unchanged, {} failed", total_.images,
                total_.copied, bytes_text(total_.bytes.sent), total_.unchanged, total_.failed);
+    if (total_.deleted + total_.kept > 0)
+      fmt::print("; {} deleted, {} kept", total_.deleted, total_.kept);
+    fmt::print("\n");
   }
-  return total_.failed > 0 ? 1 : 0;
+  return total_.failed + total_.kept > 0 ? 1 : 0;
 }
 
 }  // namespace
 
-int sync(const Common& common, const Selection& selection, bool closure) {
+int sync(const Common& common, const Selection& selection, SyncOptions options) {
   Answers answers;
   Progress progress(answers);
-  return run_batch(common, selection, answers, [&](const config::Config& config, Fleet& fleet) {
-    return std::make_unique<Sync>(common, config, fleet, progress, closure);
-  });
+  return run_batch(common, selection, answers,
+                   [&](const config::Config& config, Fleet& fleet, PlacedTags& placed) {
+                     return std::make_unique<Sync>(common, config, fleet, placed, progress,
+                                                   options);
+                   });
 }
 
 }  // namespace transship::commands

@@ -18,10 +18,12 @@ class Verifier final : public Visitor {
 
   asio::awaitable<void> visit(Visit visit) override;
   void unexamined(const Unexamined& what) override;
+  asio::awaitable<void> extras(const config::Rule& rule, Extras extras) override;
   int finish() override;
 
  private:
-  void print(const Visit& visit, const Drift& drift);
+  void print(const config::Rule& rule, const std::string& target, const std::string& image,
+             const std::string& target_image, std::string_view kind, const std::string& detail);
 
   const Common& common_;
   Fleet& fleet_;
@@ -33,29 +35,19 @@ class Verifier final : public Visitor {
 
 asio::awaitable<void> Verifier::visit(Visit visit) {
   progress_.began();
-  const auto* tag = visit.reference.tag();
-  ImageJob job{fleet_.registry(visit.rule.source),
-               visit.repository,
-               visit.reference,
-               fleet_.target(visit.target),
-               visit.target_repository,
-               tag != nullptr ? std::optional(*tag) : std::nullopt};
-  job.source_seen = visit.source_seen;
-  job.referrers = visit.rule.referrers;
-  job.source_tags = visit.source_tags;
+  ImageJob job = job_of(visit, fleet_);
+  job.target_seen.reset();  // a list is no proof
   auto verified = co_await verify_image(std::move(job), deep_, proven_[visit.target]);
   if (!verified) {
-    unexamined({visit.rule.name, visit.target, visit.image(), verified.error()});
+    unexamined(commands::unexamined(visit, verified.error()));
   } else if (!verified->at_source) {
-    unexamined({visit.rule.name,
-                visit.target,
-                visit.image(),
-                {ErrorKind::not_found,
-                 fmt::format("{} does not have {}", visit.rule.source, visit.image())}});
+    unexamined(commands::unexamined(visit, absent_at_source(visit)));
   } else {
     ++images_;
     if (verified->drift) {
-      print(visit, *verified->drift);
+      const Drift& drift = *verified->drift;
+      print(visit.rule, visit.target, visit.image(), visit.target_image(), to_string(drift.kind),
+            drift.detail);
     } else {
       ++in_step_;
     }
@@ -63,20 +55,30 @@ asio::awaitable<void> Verifier::visit(Visit visit) {
   progress_.ended();
 }
 
-void Verifier::print(const Visit& visit, const Drift& drift) {
+void Verifier::print(const config::Rule& rule, const std::string& target, const std::string& image,
+                     const std::string& target_image, std::string_view kind,
+                     const std::string& detail) {
   ++drift_;
   if (common_.output == Output::json) {
     print_json({{"type", "drift"},
-                {"rule", visit.rule.name},
-                {"target", visit.target},
-                {"image", visit.image()},
-                {"target_image", visit.target_image()},
-                {"kind", to_string(drift.kind)},
-                {"detail", drift.detail}});
+                {"rule", rule.name},
+                {"target", target},
+                {"image", image},
+                {"target_image", target_image},
+                {"kind", kind},
+                {"detail", detail}});
   } else {
-    fmt::print("{} {} at {}: {}\n", to_string(drift.kind), visit.target_image(), visit.target,
-               drift.detail);
+    fmt::print("{} {} at {}: {}\n", kind, target_image, target, detail);
   }
+}
+
+asio::awaitable<void> Verifier::extras(const config::Rule& rule, Extras extras) {
+  for (const PlacedTag& tag : extras.tags) {
+    print(rule, extras.target, tag.image(), tag.target_image(), "extra",
+          fmt::format("{} no longer has {}, and the target still shows {}", rule.source,
+                      tag.image(), tag.digest));
+  }
+  co_return;
 }
 
 void Verifier::unexamined(const Unexamined& what) {
@@ -108,9 +110,10 @@ int Verifier::finish() {
 int verify(const Common& common, const Selection& selection, bool deep) {
   Answers answers;
   Progress progress(answers);
-  return run_batch(common, selection, answers, [&](const config::Config&, Fleet& fleet) {
-    return std::make_unique<Verifier>(common, fleet, progress, deep);
-  });
+  return run_batch(common, selection, answers,
+                   [&](const config::Config&, Fleet& fleet, PlacedTags&) {
+                     return std::make_unique<Verifier>(common, fleet, progress, deep);
+                   });
 }
 
 }  // namespace transship::commands

@@ -2,6 +2,8 @@
 
 #include <chrono>
 #include <functional>
+#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -118,7 +120,40 @@ class Registry {
   // The tags of repositories, read once for all that ask at the same time.
   [[nodiscard]] TagLists& tag_lists() { return tag_lists_; }
 
+  // --- deletes ("Content Management"), in delete.cc ---
+  // True where the tag is answered with 404 by what is a registry: whatever answers 404 to
+  // everything does not count. Errors: transient (it does not speak the API).
+  asio::awaitable<Result<bool>> plainly_lacks(oci::Repository repository, oci::Tag tag);
+
+  // What goes with a manifest must be allowed to: asked about each other tag that shows it.
+  using MayGo = std::function<asio::awaitable<Result<bool>>(oci::Tag)>;
+  struct Deletion {
+    enum class Outcome {
+      deleted,
+      absent,  // it was not there
+      moved,   // it shows another digest, and was left alone
+    };
+    Outcome outcome = Outcome::deleted;
+    bool by_digest = false;           // the manifest went, and with it every tag that showed it:
+    std::vector<oci::Tag> also = {};  // these others
+  };
+  // Takes a tag away that shows this digest. A registry that takes no tags (docker-registry 2) is
+  // asked to delete the manifest, if and only if every other tag that shows it may go too, and no
+  // tag's index holds it. Errors: conflict (something else needs the manifest), unsupported (this
+  // registry allows no deletes, or the repository has more than tags_looked_at_max tags).
+  asio::awaitable<Result<Deletion>> delete_tag(oci::Repository repository, oci::Tag tag,
+                                               oci::Digest digest, MayGo may_go);
+  static constexpr std::size_t tags_looked_at_max = 100'000;
+
  private:
+  class TagLook;
+  asio::awaitable<Result<int>> send_delete(oci::Repository repository, oci::Reference reference,
+                                           std::optional<Error>& refusal);
+  asio::awaitable<Result<Deletion>> delete_manifest(oci::Repository repository, oci::Tag tag,
+                                                    oci::Digest digest, MayGo may_go);
+  asio::awaitable<Result<std::shared_ptr<TagLook>>> look_at_tags(oci::Repository repository);
+  asio::awaitable<Result<void>> fill(TagLook& look, oci::Repository repository);
+  asio::awaitable<Result<void>> fill(TagLook& look, oci::Repository repository, oci::Tag tag);
   asio::awaitable<Result<std::optional<std::vector<std::string>>>> list(std::string target,
                                                                         Scopes scopes,
                                                                         const char* key,
@@ -139,6 +174,8 @@ class Registry {
   std::shared_ptr<Event> asking_for_referrers_;  // the first question, until it is answered
   TagTurns tag_turns_;
   TagLists tag_lists_{*this};
+  bool takes_no_tags_ = false;  // to delete
+  std::map<oci::Repository, std::shared_ptr<TagLook>> tag_looks_;
 };
 
 }  // namespace transship::registry

@@ -241,6 +241,7 @@ HostReply MemoryRegistry::manifests(const HostRequest& request, const std::strin
                                     const std::string& reference) {
   if (!oci::Reference::parse(reference)) return refusal(400, "MANIFEST_INVALID");
   if (request.method == "PUT") return put_manifest(request, name, reference);
+  if (request.method == "DELETE") return delete_manifest(name, reference);
   if (request.method != "GET" && request.method != "HEAD") return refusal(405, "UNSUPPORTED");
   const auto repository = repositories_.find(name);
   if (repository == repositories_.end()) return refusal(404, "NAME_UNKNOWN");
@@ -293,6 +294,20 @@ HostReply MemoryRegistry::put_manifest(const HostRequest& request, const std::st
   if (traits_.tells_digest) reply.headers.emplace_back("Docker-Content-Digest", digest);
   tell_subject(*manifest, reply);
   return reply;
+}
+
+HostReply MemoryRegistry::delete_manifest(const std::string& name, const std::string& reference) {
+  if (!traits_.deletes) return refusal(405, "UNSUPPORTED");
+  const auto repository = repositories_.find(name);
+  if (repository == repositories_.end()) return refusal(404, "NAME_UNKNOWN");
+  if (!oci::Digest::parse(reference)) {
+    if (!traits_.deletes_tags) return refusal(400, "DIGEST_INVALID");
+    return repository->second.tags.erase(reference) > 0 ? HostReply{202, {}, {}}
+                                                        : refusal(404, "MANIFEST_UNKNOWN");
+  }
+  std::erase_if(repository->second.tags, [&](const auto& tag) { return tag.second == reference; });
+  return repository->second.manifests.erase(reference) > 0 ? HostReply{202, {}, {}}
+                                                           : refusal(404, "MANIFEST_UNKNOWN");
 }
 
 HostReply MemoryRegistry::blobs(const HostRequest& request, const std::string& name,

@@ -26,6 +26,8 @@ class MemoryRegistry {
     bool creates_repositories =
         true;  // else a push to a repository that was not made is 404 NAME_UNKNOWN
     bool immutable_tags = false;
+    bool deletes = true;       // of manifests; else 405
+    bool deletes_tags = true;  // else 400 to a tag, as docker-registry 2 answers
     bool relative_locations = true;
     std::string basic_auth;  // user:password that every request needs
     bool bearer_auth =
@@ -108,6 +110,7 @@ class MemoryRegistry {
                       const std::string& reference);
   HostReply put_manifest(const HostRequest& request, const std::string& name,
                          const std::string& reference);
+  HostReply delete_manifest(const std::string& name, const std::string& reference);
   HostReply blobs(const HostRequest& request, const std::string& name, const std::string& digest);
   HostReply start_upload(const HostRequest& request, const std::string& name);
   HostReply finish_upload(const HostRequest& request, const std::string& name,
