@@ -313,10 +313,10 @@ Worker* Daemon::worker_of(const std::string& target) const {
 bool Daemon::retry(const bus::DeadLetter& letter) {
   const config::Rule* rule = config_.find_rule(letter.rule);
   Worker* worker = worker_of(letter.target);
-  const std::size_t colon = letter.image.rfind(':');
-  if (rule == nullptr || worker == nullptr || colon == std::string::npos) return false;
-  for (const Route& route : routes_.to(letter.target, rule->source, letter.image.substr(0, colon),
-                                       letter.image.substr(colon + 1))) {
+  const auto image = oci::ImageName::parse(letter.image);
+  if (rule == nullptr || worker == nullptr || !image) return false;
+  for (const Route& route :
+       routes_.to(letter.target, rule->source, image->repository.str(), image->reference.str())) {
     if (route.rule != rule) continue;
     worker->retry(route, letter);
     return true;

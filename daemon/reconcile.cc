@@ -6,6 +6,7 @@
 #include <asio/co_spawn.hpp>
 
 #include "daemon/log.h"
+#include "replicator/oci/referrers_tag.h"
 
 namespace transship {
 
@@ -178,7 +179,9 @@ asio::awaitable<Result<void>> Reconciler::compare_repository(const config::Rule&
   auto tags = co_await shared_.fleet.registry(rule.source).list_tags(repository);
   if (!tags) co_return fail(tags.error());
   if (!*tags) co_return Result<void>{};
-  std::erase_if(**tags, [&](const std::string& tag) { return !rule.tags.matches(tag); });
+  std::erase_if(**tags, [&](const std::string& tag) {
+    return oci::ReferrersTag::parse(tag) || !rule.tags.matches(tag);
+  });
   if ((*tags)->empty()) co_return Result<void>{};
   for (Side& side : sides) {
     if (!side.error) co_await list_target(rule, side, repository);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "replicator/oci/referrers_tag.h"
+
 namespace transship {
 
 namespace {
@@ -12,6 +14,13 @@ bool serves(const config::Config& config, const std::string& target) {
 }
 
 }  // namespace
+
+bool wants(const config::Rule& rule, std::string_view repository, std::string_view reference) {
+  if (!rule.repositories.matches(repository)) return false;
+  const bool is_digest = reference.find(':') != std::string_view::npos;
+  return is_digest || oci::ReferrersTag::parse(reference) ? rule.referrers
+                                                          : rule.tags.matches(reference);
+}
 
 Routes::Routes(const config::Config& config) : config_(config) {
   for (const config::Rule& rule : config.rules) {
@@ -25,11 +34,10 @@ Routes::Routes(const config::Config& config) : config_(config) {
 }
 
 std::vector<Route> Routes::to(std::string_view target, std::string_view source,
-                              std::string_view repository, std::string_view tag) const {
+                              std::string_view repository, std::string_view reference) const {
   std::vector<Route> routes;
   for (const config::Rule& rule : config_.rules) {
-    if (rule.source != source || !rule.repositories.matches(repository) || !rule.tags.matches(tag))
-      continue;
+    if (rule.source != source || !wants(rule, repository, reference)) continue;
     const bool goes_there =
         std::any_of(pairs_.begin(), pairs_.end(), [&](const monitoring::Pair& pair) {
           return pair.rule == rule.name && pair.target == target;

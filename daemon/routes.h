@@ -16,6 +16,11 @@ struct Route {
   std::string target_repository;
 };
 
+// Whether a rule wants what a push names, a tag or a digest: a tag that it matches, or, where it
+// carries referrers, what may refer to an image of its repositories: a signature tag, a manifest
+// that was pushed by digest alone.
+bool wants(const config::Rule& rule, std::string_view repository, std::string_view reference);
+
 class Routes {
  public:
   // Keeps to the targets that a daemon of the configuration's region works for: those of its
@@ -27,9 +32,10 @@ class Routes {
   // The targets among them, each once.
   [[nodiscard]] const std::vector<std::string>& targets() const { return targets_; }
 
-  // The ways to one target for a tag of the source.
+  // The ways to one target for a tag, or a digest, of the source.
   [[nodiscard]] std::vector<Route> to(std::string_view target, std::string_view source,
-                                      std::string_view repository, std::string_view tag) const;
+                                      std::string_view repository,
+                                      std::string_view reference) const;
 
  private:
   const config::Config& config_;

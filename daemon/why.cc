@@ -77,8 +77,8 @@ std::vector<Route> Why::routes_of(const std::string& target, const Image& image)
   std::vector<Route> routes;
   const std::string& repository = image.repository.str();
   for (const config::Rule& rule : parts_.config.rules) {
-    const bool matches = rule.repositories.matches(repository) &&
-                         (image.tag.empty() || rule.tags.matches(image.tag));
+    const bool matches = image.tag.empty() ? rule.repositories.matches(repository)
+                                           : wants(rule, repository, image.tag);
     const bool served = std::any_of(
         parts_.routes.pairs().begin(), parts_.routes.pairs().end(),
         [&](const auto& pair) { return pair.rule == rule.name && pair.target == target; });

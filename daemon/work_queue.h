@@ -14,6 +14,7 @@
 #include "monitoring/ledger.h"
 #include "replicator/oci/digest.h"
 #include "replicator/oci/reference.h"
+#include "replicator/oci/referrers_tag.h"
 
 namespace transship {
 
@@ -48,7 +49,7 @@ struct WorkItem {
   monitoring::Pair names;
   int priority = 0;
   oci::Repository source_repository;
-  oci::Tag tag;
+  oci::Reference reference;
   oci::Repository target_repository;
   std::vector<Ticket> tickets = {};
   unsigned attempts = 0;    // answered failures
@@ -57,6 +58,9 @@ struct WorkItem {
   std::optional<monitoring::LastError> last_error = {};
   // An event or an operator asked for it: it goes before what reconciliation found.
   bool fresh = false;
+  bool referrers = false;  // its rule carries them
+  // It was copied, and what has come to refer to it meanwhile is still to be looked for.
+  bool owes_referrers = false;
   asio::cancellation_signal cancel = {};
 
   // The queue's own.
@@ -65,10 +69,14 @@ struct WorkItem {
   Clock::time_point due = {};
 
   [[nodiscard]] std::string source_image() const {
-    return source_repository.str() + ":" + tag.str();
+    return source_repository.str() + reference.suffix();
   }
   [[nodiscard]] std::string target_image() const {
-    return target_repository.str() + ":" + tag.str();
+    return target_repository.str() + reference.suffix();
+  }
+  // It stands for what refers to an image: a signature tag, or a push by digest alone.
+  [[nodiscard]] bool is_referrer() const {
+    return reference.tag() == nullptr || oci::ReferrersTag::parse(reference.str());
   }
   static std::string key_of(const std::string& rule, const std::string& source_image) {
     return rule + " " + source_image;

@@ -10,6 +10,7 @@
 
 #include "daemon/intake.h"
 #include "daemon/log.h"
+#include "replicator/image_referrers.h"
 
 namespace transship {
 
@@ -25,6 +26,17 @@ monitoring::Time now() {
 }
 monitoring::Time in_ms(bus::Clock::time_point time) {
   return std::chrono::floor<std::chrono::milliseconds>(time);
+}
+
+// What a push event names: a tag, else the manifest that was pushed by digest alone. Docker's own
+// manifests can refer to nothing, so that those that go without a tag are no one's business.
+std::optional<oci::ImageName> pushed_image(const events::Event& event) {
+  const bool is_docker =
+      event.media_type && event.media_type->find(".docker.") != std::string::npos;
+  if (!event.tag && (!event.digest || is_docker)) return std::nullopt;
+  auto name = oci::ImageName::parse(event.repository +
+                                    (event.tag ? ":" + *event.tag : "@" + *event.digest));
+  return name ? std::optional(std::move(*name)) : std::nullopt;
 }
 
 }  // namespace
@@ -91,7 +103,7 @@ void Worker::accept(bus::Delivery delivery) {
           event.host && *event.host != shared_.fleet.registry(registry->name).host();
       if (counts)
         shared_.metrics.events_seen(registry->name, foreign ? "ignored" : outcome_of(event.action));
-      if (event.action == events::Action::push && event.tag && !foreign) accept_push(event, held);
+      if (event.action == events::Action::push && !foreign) accept_push(event, held);
     }
   }
   if (held->open == 0) {
@@ -104,9 +116,11 @@ void Worker::accept(bus::Delivery delivery) {
 void Worker::accept_push(const events::Event& event, const std::shared_ptr<HeldDelivery>& held) {
   const bus::Delivery& delivery = held->delivery;
   const monitoring::Time arrived_at = in_ms(delivery.stored_at);
-  for (const Route& route :
-       shared_.routes.to(target_name_, delivery.message.registry, event.repository, *event.tag)) {
-    WorkItem* item = item_for(route, event.repository, *event.tag);
+  const auto image = pushed_image(event);
+  if (!image) return;
+  for (const Route& route : shared_.routes.to(target_name_, delivery.message.registry,
+                                              event.repository, image->reference.str())) {
+    WorkItem* item = item_for(route, *image);
     if (item == nullptr) continue;
     Ticket ticket{held, std::min(event.time.value_or(arrived_at), now()), arrived_at, std::nullopt,
                   delivery.deliveries > 1};
@@ -118,23 +132,22 @@ void Worker::accept_push(const events::Event& event, const std::shared_ptr<HeldD
   }
 }
 
-WorkItem* Worker::item_for(const Route& route, const std::string& repository,
-                           const std::string& tag) {
-  const std::string key = WorkItem::key_of(route.rule->name, repository + ":" + tag);
+WorkItem* Worker::item_for(const Route& route, const oci::ImageName& image) {
+  const std::string key = WorkItem::key_of(route.rule->name, image.str());
   if (WorkItem* found = queue_.find(key)) return found;
-  auto source_repository = oci::Repository::parse(repository);
   auto target_repository = oci::Repository::parse(route.target_repository);
-  auto parsed_tag = oci::Tag::parse(tag);
   const monitoring::Pair names{route.rule->name, route.rule->source, target_name_};
-  if (!source_repository || !target_repository || !parsed_tag) {
-    log::error(fmt::format("{}:{} cannot be renamed to {}: not a repository name", repository, tag,
+  if (!target_repository) {
+    log::error(fmt::format("{} cannot be renamed to {}: not a repository name", image.str(),
                            route.target_repository),
                {{"rule", names.rule}, {"target", target_name_}});
     return nullptr;
   }
-  return &queue_.add(std::unique_ptr<WorkItem>(new WorkItem{
-      key, shared_.ledger.add_pair(names), names, route.rule->priority,
-      std::move(*source_repository), std::move(*parsed_tag), std::move(*target_repository)}));
+  WorkItem& item = queue_.add(std::unique_ptr<WorkItem>(
+      new WorkItem{key, shared_.ledger.add_pair(names), names, route.rule->priority,
+                   image.repository, image.reference, std::move(*target_repository)}));
+  item.referrers = route.rule->referrers;
+  return &item;
 }
 
 void Worker::add_ticket(WorkItem& item, Ticket ticket) {
@@ -151,7 +164,8 @@ void Worker::add_ticket(WorkItem& item, Ticket ticket) {
 
 void Worker::look_at(const Route& route, const std::string& source_repository,
                      const std::string& tag, monitoring::Time since) {
-  WorkItem* item = item_for(route, source_repository, tag);
+  const auto image = oci::ImageName::parse(source_repository + ":" + tag);
+  WorkItem* item = image ? item_for(route, *image) : nullptr;
   if (item == nullptr || !item->tickets.empty() || item->state == WorkItem::State::running) return;
   // It did not just arrive: no late looks, the source was read a moment ago.
   add_ticket(*item, Ticket{nullptr, since, since - std::chrono::minutes(1), std::nullopt, true});
@@ -159,9 +173,8 @@ void Worker::look_at(const Route& route, const std::string& source_repository,
 }
 
 void Worker::retry(const Route& route, const bus::DeadLetter& letter) {
-  const std::size_t colon = letter.image.rfind(':');
-  if (colon == std::string::npos) return;
-  WorkItem* item = item_for(route, letter.image.substr(0, colon), letter.image.substr(colon + 1));
+  const auto image = oci::ImageName::parse(letter.image);
+  WorkItem* item = image ? item_for(route, *image) : nullptr;
   if (item == nullptr || item->state == WorkItem::State::running) return;
   item->attempts = 0;
   queue_.set_fresh(*item);
@@ -260,10 +273,14 @@ asio::awaitable<Result<ImageResult>> Worker::copy_until_it_stays(
   for (int moves = 0; moves < moves_max; ++moves) {
     looked_at = now();
     result = co_await copy(item, expected);
+    if (result && item.owes_referrers) {
+      if (auto late = co_await bring_late_referrers(item, *result); !late)
+        result = fail(late.error());
+    }
     if (!result || result->outcome != ImageOutcome::copied) break;
     // The tag may have moved while it was copied: one more look.
     auto shown = co_await shared_.fleet.registry(item.names.source)
-                     .head_manifest(item.source_repository, oci::Reference(item.tag));
+                     .head_manifest(item.source_repository, item.reference);
     if (!shown || !*shown || (*shown)->digest == result->digest) break;
     shared_.metrics.image_done(item.names, "superseded");
     expected = (*shown)->digest;
@@ -273,18 +290,45 @@ asio::awaitable<Result<ImageResult>> Worker::copy_until_it_stays(
 
 asio::awaitable<Result<ImageResult>> Worker::copy(WorkItem& item,
                                                   std::optional<oci::Digest> expected) {
+  ImageJob job = job_for(item, std::move(expected));
+  if (item.is_referrer()) co_return co_await copy_referrer(std::move(job));
+  auto result = co_await copy_image(std::move(job));
+  if (result && result->outcome == ImageOutcome::copied) item.owes_referrers = item.referrers;
+  co_return result;
+}
+
+ImageJob Worker::job_for(WorkItem& item, std::optional<oci::Digest> expected) {
+  const auto* tag = item.reference.tag();
   ImageJob job{shared_.fleet.registry(item.names.source),
                item.source_repository,
-               item.tag,
+               item.reference,
                target_,
                item.target_repository,
-               item.tag,
+               tag == nullptr ? std::nullopt : std::optional(*tag),
                std::move(expected),
                item.priority,
                [this, &item](const oci::Digest&, std::uint64_t bytes) {
                  shared_.ledger.set_pending_bytes(item.pair, item.target_image(), bytes);
                }};
-  co_return co_await copy_image(std::move(job));
+  job.referrers = item.referrers;
+  return job;
+}
+
+// The event of a signature that was pushed while its image was on the way came to nothing, since
+// the target did not hold the image yet. Now it does.
+asio::awaitable<Result<void>> Worker::bring_late_referrers(WorkItem& item, ImageResult& result) {
+  auto late = co_await copy_referrers(job_for(item, std::nullopt));
+  if (!late) co_return fail(late.error());
+  item.owes_referrers = false;
+  if (late->outcome != ImageOutcome::copied) co_return Result<void>{};
+  result.referrers += late->referrers;
+  result.blobs.copied += late->blobs.copied;
+  result.blobs.mounted += late->blobs.mounted;
+  result.blobs.present += late->blobs.present;
+  result.bytes.sent += late->bytes.sent;
+  result.bytes.mounted += late->bytes.mounted;
+  result.bytes.present += late->bytes.present;
+  co_return Result<void>{};
 }
 
 void Worker::process_ended(WorkItem& item, bool broken_off) {

@@ -74,7 +74,7 @@ class Worker {
 
   void accept(bus::Delivery delivery);
   void accept_push(const events::Event& event, const std::shared_ptr<HeldDelivery>& held);
-  WorkItem* item_for(const Route& route, const std::string& repository, const std::string& tag);
+  WorkItem* item_for(const Route& route, const oci::ImageName& image);
   void add_ticket(WorkItem& item, Ticket ticket);
   void make_ready_at(WorkItem& item, Clock::time_point when);
   void arm_timer();
@@ -85,6 +85,8 @@ class Worker {
                                                            std::optional<oci::Digest> expected,
                                                            monitoring::Time& looked_at);
   asio::awaitable<Result<ImageResult>> copy(WorkItem& item, std::optional<oci::Digest> expected);
+  ImageJob job_for(WorkItem& item, std::optional<oci::Digest> expected);
+  asio::awaitable<Result<void>> bring_late_referrers(WorkItem& item, ImageResult& result);
   void process_ended(WorkItem& item, bool broken_off);
   void finish(WorkItem& item);
 

@@ -144,7 +144,9 @@ void Worker::confirm(WorkItem& item, std::vector<Ticket> tickets, const ImageRes
   const monitoring::Time at = now();
   shared_.ledger.succeeded(item.pair, at);
   const bool stale = result.outcome == ImageOutcome::absent;
-  shared_.metrics.image_done(item.names, stale ? "superseded" : to_string(result.outcome));
+  const bool wanted = result.outcome != ImageOutcome::not_wanted;
+  if (wanted)
+    shared_.metrics.image_done(item.names, stale ? "superseded" : to_string(result.outcome));
   if (tickets.size() > 1) {
     for (std::size_t i = 1; i < tickets.size(); ++i)
       shared_.metrics.image_done(item.names, "superseded");
@@ -152,7 +154,8 @@ void Worker::confirm(WorkItem& item, std::vector<Ticket> tickets, const ImageRes
   std::chrono::milliseconds lag{0};
   for (const Ticket& ticket : tickets) {
     lag = std::max(lag, at - ticket.pushed_at);
-    const bool measured = result.outcome == ImageOutcome::copied || (!stale && ticket.seen_before);
+    const bool measured =
+        result.outcome == ImageOutcome::copied || (!stale && wanted && ticket.seen_before);
     if (ticket.held && measured) shared_.metrics.lag_observed(item.names, at - ticket.pushed_at);
     shared_.ledger.done(item.pair, item.target_image(), ticket.pushed_at);
     settle(ticket);
@@ -166,9 +169,16 @@ void Worker::confirm(WorkItem& item, std::vector<Ticket> tickets, const ImageRes
                            {"blobs_copied", std::to_string(result.blobs.copied)},
                            {"blobs_mounted", std::to_string(result.blobs.mounted)},
                            {"blobs_present", std::to_string(result.blobs.present)},
+                           {"referrers", std::to_string(result.referrers)},
                            {"seconds", fmt::format("{:.3f}", seconds)},
                            {"lag_seconds", seconds_text(lag)}};
-  if (result.outcome == ImageOutcome::copied) {
+  for (const std::string& what : result.left_out) {
+    log::warning(item.source_image() + " went without a referrer: " + what,
+                 {{"rule", item.names.rule}, {"target", item.names.target}});
+  }
+  if (!wanted) {
+    log::debug("refers to nothing that the target holds: " + item.source_image(), fields);
+  } else if (result.outcome == ImageOutcome::copied) {
     log::info("copied " + item.source_image(), fields);
   } else {
     log::debug(

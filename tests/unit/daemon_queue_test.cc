@@ -16,7 +16,7 @@ class WorkQueueTest : public ::testing::Test {
                                                        {rule, source, "eu"},
                                                        priority,
                                                        *oci::Repository::parse("team/app"),
-                                                       *oci::Tag::parse(tag),
+                                                       oci::Reference(*oci::Tag::parse(tag)),
                                                        *oci::Repository::parse("team/app")});
     return queue.add(std::move(made));
   }
@@ -27,7 +27,7 @@ class WorkQueueTest : public ::testing::Test {
   }
   std::string started() {
     WorkItem* next = queue.start_next();
-    return next == nullptr ? "" : next->tag.str();
+    return next == nullptr ? "" : next->reference.str();
   }
 
   WorkQueue queue;

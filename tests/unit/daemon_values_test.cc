@@ -75,6 +75,20 @@ TEST(Routes, MatchRenameAndTarget) {
   EXPECT_EQ(routes.to("us", "us", "team/app", "v1").size(), 0u);
 }
 
+TEST(Routes, SignaturesAndPushesByDigestGoWhereReferrersAreCarried) {
+  auto config = fleet("");
+  config.rules[1].referrers = false;
+  const Routes routes(config);
+  const std::string hex(64, 'a');
+  for (const std::string& reference :
+       {"sha256-" + hex + ".sig", "sha256-" + hex, "sha256:" + hex}) {
+    const auto found = routes.to("eu", "us", "team/app", reference);
+    ASSERT_EQ(found.size(), 1u) << reference;
+    EXPECT_EQ(found[0].rule->name, "one") << "whatever tags it wants";
+    EXPECT_EQ(routes.to("eu", "us", "team/x/y", reference).size(), 0u);
+  }
+}
+
 // --- the ledger
 // ---------------------------------------------------------------------------------------------------------
 
