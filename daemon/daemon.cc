@@ -49,14 +49,14 @@ void warn_of_what_is_not_done(const config::Config& config) {
                    {{"rule", rule.name}});
     }
   }
-  for (const config::Registry& registry : config.registries) {
-    const config::Limits& limits = registry.limits;
-    if (limits.requests_per_second || limits.upload_bytes_per_second ||
-        limits.download_bytes_per_second) {
-      log::warning("of limits, this version keeps to connections alone: rates are not limited",
-                   {{"registry", registry.name}});
-    }
+}
+
+std::unique_ptr<StateDirectory> state_of(const config::Config& config) {
+  if (const auto usable = StateDirectory::usable(config.state); !usable) {
+    log::warning(usable.error().message + "; nothing is kept between runs, which costs time alone");
+    return nullptr;
   }
+  return std::make_unique<StateDirectory>(config.state);
 }
 
 std::unique_ptr<bus::Bus> make_bus(const config::Config& config) {
@@ -84,7 +84,7 @@ Daemon::Daemon(asio::io_context& loop, const config::Config& config)
       bus_(make_bus(config)),
       status_(config, *bus_, ledger_, metrics_),
       client_(loop.get_executor(), user_agent(config.region)),
-      fleet_(client_, config, status_, config.retry.for_daemon().longest_pause),
+      fleet_(client_, config, status_, config.retry.for_daemon().longest_pause, state_of(config)),
       dead_letters_(bus_->dead_letters(), config, routes_, ledger_, metrics_),
       dead_letters_api_(dead_letters_, routes_,
                         [this](const bus::DeadLetter& letter) { return retry(letter); }),

@@ -46,8 +46,10 @@ std::unique_ptr<registry::CredentialSource> credentials_of(const config::Auth& a
 }  // namespace
 
 Fleet::Fleet(http::Client& client, const config::Config& config, Observer& observer,
-             std::chrono::milliseconds longest_wait)
-    : client_(client), blobs_at_once_(static_cast<std::size_t>(config.transfers.blobs)) {
+             std::chrono::milliseconds longest_wait, std::unique_ptr<StateDirectory> state)
+    : client_(client),
+      blobs_at_once_(static_cast<std::size_t>(config.transfers.blobs)),
+      commons_(client.executor(), std::move(state)) {
   for (const config::Registry& configured : config.registries) {
     registry::TransportOptions options;
     options.name = configured.name;
@@ -55,6 +57,9 @@ Fleet::Fleet(http::Client& client, const config::Config& config, Observer& obser
     options.tls = tls_of(configured.tls);
     options.timeouts.stall = config.transfers.stall;
     options.connections = static_cast<std::size_t>(configured.limits.connections);
+    options.requests_per_second = configured.limits.requests_per_second.value_or(0);
+    options.upload_rate = configured.limits.upload_bytes_per_second.value_or(0);
+    options.download_rate = configured.limits.download_bytes_per_second.value_or(0);
     options.longest_wait = longest_wait;
     auto credentials = credentials_of(configured.auth, options.url.authority());
     registries_.emplace(configured.name,
@@ -66,7 +71,7 @@ Fleet::Fleet(http::Client& client, const config::Config& config, Observer& obser
 Target& Fleet::target(const std::string& name) {
   auto& target = targets_[name];
   if (!target)
-    target = std::make_unique<Target>(client_.executor(), registry(name), blobs_at_once_);
+    target = std::make_unique<Target>(client_.executor(), registry(name), blobs_at_once_, commons_);
   return *target;
 }
 

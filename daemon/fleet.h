@@ -14,8 +14,9 @@ namespace transship {
 // copies shares one fleet, so that limits and what was learnt hold for all.
 class Fleet {
  public:
+  // `state`: what may be kept between runs; none where nothing is.
   Fleet(http::Client& client, const config::Config& config, Observer& observer,
-        std::chrono::milliseconds longest_wait);
+        std::chrono::milliseconds longest_wait, std::unique_ptr<StateDirectory> state = {});
 
   // The name must be one of the configuration's.
   registry::Registry& registry(const std::string& name) { return *registries_.at(name); }
@@ -25,6 +26,7 @@ class Fleet {
  private:
   http::Client& client_;
   std::size_t blobs_at_once_;
+  Commons commons_;
   std::map<std::string, std::unique_ptr<registry::Registry>> registries_;
   std::map<std::string, std::unique_ptr<Target>> targets_;
 };

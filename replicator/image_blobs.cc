@@ -38,8 +38,8 @@ void count(BlobOutcome outcome, std::uint64_t bytes, ImageResult& result) {
 
 asio::awaitable<Result<void>> carry_blob(Load& load, BlobStep step) {
   const ImageJob& job = load.job;
-  BlobJob blob{job.source,           job.source_repository, job.target, job.target_repository,
-               load.target_is_fresh, job.priority};
+  BlobJob blob{job.source,           job.source_repository, job.target,  job.target_repository,
+               load.target_is_fresh, job.priority,          job.together};
   auto outcome = co_await copy_blob(std::move(blob), step);
   if (outcome) {
     count(*outcome, step.blob.size, load.result);

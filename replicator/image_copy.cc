@@ -19,7 +19,13 @@ constexpr std::size_t side_by_side_max = 64;
 class ImageCopy {
  public:
   explicit ImageCopy(ImageJob job)
-      : job_(std::move(job)), source_(job_.source), target_(job_.target.registry()) {}
+      : job_(std::move(job)),
+        source_(job_.source),
+        target_(job_.target.registry()),
+        member_(job_.target.commons().reads.announce(source_, job_.source_repository,
+                                                     job_.source_reference)) {
+    job_.together = &member_;
+  }
 
   asio::awaitable<Result<ImageResult>> run();
 
@@ -44,6 +50,7 @@ class ImageCopy {
   ImageJob job_;
   Registry& source_;
   Registry& target_;
+  SharedReads::Member member_;  // of the copies of this image, to this target and to others
   std::optional<oci::Digest> source_digest_;
   std::optional<oci::Digest> target_digest_;
   std::shared_ptr<const oci::Manifest> root_;
@@ -269,8 +276,10 @@ asio::awaitable<Result<ImageResult>> copy_image(ImageJob job) {
   const std::string doing =
       fmt::format("{}{} from {} to {}", job.source_repository.str(), job.source_reference.suffix(),
                   job.source.name(), job.target.registry().name());
+  Target& target = job.target;
   ImageCopy copy(std::move(job));
   auto result = co_await copy.run();
+  target.keep_locations();
   if (!result) co_return fail(result.error().with_context(doing));
   co_return result;
 }

@@ -33,6 +33,8 @@ struct ImageJob {
   };
   std::optional<Seen> target_seen = {};
   std::optional<oci::Digest> source_seen = {};
+  // Its place among the copies of the same image to other targets; copy_image() takes it.
+  SharedReads::Member* together = nullptr;
   // What refers to it (signatures, SBOMs, attestations) comes with it.
   bool referrers = false;
   // The tags of the source's repository, sorted, where the caller has just listed them: signatures

@@ -150,7 +150,7 @@ asio::awaitable<Result<void>> ImageVerify::check_presence(const oci::Descriptor&
 }
 
 asio::awaitable<Result<void>> ImageVerify::check_content(const oci::Descriptor& blob) {
-  auto opened = co_await target_.open_blob(job_.target_repository, blob, std::nullopt);
+  auto opened = co_await target_.open_blob(job_.target_repository, blob);
   if (!opened && opened.error().kind == ErrorKind::corrupt) {
     note(DriftKind::corrupt, opened.error().message);
     co_return Result<void>{};

@@ -4,6 +4,39 @@ namespace transship {
 
 namespace {
 constexpr std::size_t repositories_max = 100'000;
+constexpr std::size_t locations_bytes_max = 64UL << 20U;
+constexpr std::chrono::seconds kept_every{60};
+
+std::string locations_file(const registry::Registry& registry) {
+  return "locations/" + registry.name();
+}
+
+}  // namespace
+
+Target::Target(asio::any_io_executor executor, registry::Registry& registry,
+               std::size_t blobs_at_once, Commons& commons)
+    : registry_(registry),
+      commons_(commons),
+      uploads_(commons.state.get(), registry.name()),
+      places_(executor, blobs_at_once),
+      executor_(std::move(executor)) {
+  if (!commons_.state) return;
+  locations_.add_text(
+      commons_.state->read(locations_file(registry_), locations_bytes_max).value_or(""));
+  kept_changes_ = locations_.changes();
+}
+
+Target::~Target() { write_locations(); }
+
+void Target::write_locations() {
+  if (!commons_.state || kept_changes_ == locations_.changes()) return;
+  kept_changes_ = locations_.changes();
+  kept_at_ = std::chrono::steady_clock::now();
+  commons_.state->write(locations_file(registry_), locations_.as_text());
+}
+
+void Target::keep_locations() {
+  if (std::chrono::steady_clock::now() - kept_at_ >= kept_every) write_locations();
 }
 
 asio::awaitable<Result<bool>> Target::is_fresh(oci::Repository repository) {

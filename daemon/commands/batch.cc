@@ -3,12 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
-#include <asio/signal_set.hpp>
-#include <csignal>
 
 #include "daemon/commands/load.h"
+#include "daemon/commands/one_shot.h"
 #include "replicator/oci/referrers_tag.h"
 
 namespace transship::commands {
@@ -300,22 +298,14 @@ int run_batch(const Common& common, const Selection& selection, Answers& answers
   }
   asio::io_context loop(1);
   http::Client client(loop.get_executor(), user_agent(config->region));
-  Fleet fleet(client, *config, answers, config->retry.for_one_shot().longest_pause);
+  Fleet fleet(client, *config, answers, config->retry.for_one_shot().longest_pause,
+              state_for_one_shot(*config));
   PlacedTags placed(loop.get_executor(), config->state, [](const Error& error) {
     fmt::print(stderr, "{}: what was deleted at the source cannot be told\n", error.message);
   });
   const auto visitor = make(*config, fleet, placed);
   Batch batch(loop.get_executor(), *config, fleet, placed, selection, *visitor);
-  bool complete = false;
-  asio::signal_set signals(loop, SIGINT, SIGTERM);
-  signals.async_wait([&](asio::error_code error, int) {
-    if (!error) loop.stop();
-  });
-  asio::co_spawn(loop, batch.run(), [&](const std::exception_ptr& thrown) {
-    complete = !thrown;
-    loop.stop();
-  });
-  loop.run();
+  const bool complete = run_until_interrupted(loop, batch.run());
   const int code = visitor->finish();
   if (!complete) {
     fmt::print(stderr, "interrupted: not everything was looked at\n");

@@ -1,15 +1,13 @@
 #include <fmt/format.h>
 
-#include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
-#include <asio/signal_set.hpp>
-#include <csignal>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "daemon/commands/batch.h"
 #include "daemon/commands/commands.h"
 #include "daemon/commands/load.h"
+#include "daemon/commands/one_shot.h"
 #include "daemon/commands/progress.h"
 #include "daemon/fleet.h"
 #include "daemon/retry.h"
@@ -174,20 +172,15 @@ int copy(const Common& common, const std::string& source_text, const std::string
   }
   const bool same =
       (*source)->name() == (*target)->name() && ends->source.plain_http == ends->target.plain_http;
-  Target shared(loop.get_executor(), same ? **source : **target, config::Transfers{}.blobs);
+  Commons commons(loop.get_executor());
+  Target shared(loop.get_executor(), same ? **source : **target, config::Transfers{}.blobs,
+                commons);
 
   const auto started = std::chrono::steady_clock::now();
   Result<ImageResult> result = fail(ErrorKind::cancelled, "interrupted");
-  asio::signal_set signals(loop, SIGINT, SIGTERM);
-  signals.async_wait([&](asio::error_code error, int) {
-    if (!error) loop.stop();
-  });
-  asio::co_spawn(loop, copy_with_retries(**source, shared, *ends, referrers),
-                 [&](const std::exception_ptr& thrown, Result<ImageResult> outcome) {
-                   if (!thrown) result = std::move(outcome);
-                   loop.stop();
-                 });
-  loop.run();
+  run_until_interrupted(loop, [](auto copying, auto& outcome) -> asio::awaitable<void> {
+    outcome = co_await std::move(copying);
+  }(copy_with_retries(**source, shared, *ends, referrers), result));
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   print(common, as_json(*ends, (*source)->name(), (*target)->name(), result, seconds), result);

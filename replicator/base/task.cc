@@ -66,6 +66,12 @@ void Semaphore::Place::release() {
   if (Semaphore* semaphore = std::exchange(semaphore_, nullptr)) semaphore->give_back();
 }
 
+std::optional<Semaphore::Place> Semaphore::try_acquire() {
+  if (in_use_ >= places_ || !waiters_.empty()) return std::nullopt;
+  ++in_use_;
+  return Place(this);
+}
+
 asio::awaitable<Semaphore::Place> Semaphore::acquire(int priority) {
   if (in_use_ < places_ && waiters_.empty()) {
     ++in_use_;

@@ -60,6 +60,8 @@ class Semaphore {
   };
 
   asio::awaitable<Place> acquire(int priority = 0);
+  // A place, if one is free now and nobody waits for it.
+  std::optional<Place> try_acquire();
   [[nodiscard]] std::size_t in_use() const { return in_use_; }
   [[nodiscard]] std::size_t places() const { return places_; }
 

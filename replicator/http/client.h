@@ -46,6 +46,9 @@ struct Request {
   std::string body;  // sent with its length, where upload_bytes is not set
   std::optional<std::uint64_t>
       upload_bytes;  // the body comes by Exchange::write and has exactly this length
+  // Bytes of the answer's body that may lie here before the sender is held back: a range that is
+  // read ahead of its turn wants all of it.
+  std::size_t receive_buffer_bytes = 128UL << 10U;
   Timeouts timeouts;
   std::shared_ptr<const Tls> tls;
 };

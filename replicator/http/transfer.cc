@@ -157,13 +157,14 @@ std::size_t Transfer::take_header(std::string_view line) {
 }
 
 std::size_t Transfer::take_body(std::string_view bytes) {
-  if (received_.empty()) {
-    received_ = engine_->take_buffer();
-    received_.reserve(buffer_bytes + read_bytes);
+  if (received_.empty() || received_.back().size() >= chunk_bytes) {
+    received_.push_back(engine_->take_buffer());
+    received_.back().reserve(chunk_bytes + read_bytes);
   }
-  received_.append(bytes);
+  received_.back().append(bytes);
+  received_bytes_ += bytes.size();
   // What libcurl has read already is taken to its end: a refused piece it would keep in a copy.
-  if (!receive_paused_ && received_.size() >= buffer_bytes) {
+  if (!receive_paused_ && received_bytes_ >= request_.receive_buffer_bytes) {
     receive_paused_ = true;
     apply_pauses();
   }
@@ -291,8 +292,11 @@ asio::awaitable<Result<Chunk>> Transfer::read() {
     if (error_) co_return fail(*error_);
     co_return Chunk{};
   }
-  Chunk chunk = engine_->lend(std::exchange(received_, std::string()));
-  if (receive_paused_ && !done_) {
+  received_bytes_ -= received_.front().size();
+  Chunk chunk = engine_->lend(std::move(received_.front()));
+  received_.pop_front();
+  // A small buffer is emptied by one chunk; a large one is filled again while it is emptied.
+  if (receive_paused_ && !done_ && received_bytes_ < request_.receive_buffer_bytes) {
     receive_paused_ = false;
     apply_pauses();  // may call take_body at once
   }

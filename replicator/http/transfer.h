@@ -35,9 +35,10 @@ class Transfer {
   // libcurl's own buffers, what one system call moves. Small enough that the bytes of a few
   // transfers stay in the processor's cache from the socket to the hash to the socket.
   static constexpr std::size_t read_bytes = 64UL << 10U;
-  // The bounded buffers between libcurl and the coroutines. One read, or one chunk, more than that
-  // can lie in each.
+  // The bounded buffer from the coroutines to libcurl. One chunk more than that can lie in it; in
+  // the one back, one read more than the request says.
   static constexpr std::size_t buffer_bytes = 128UL << 10U;
+  static constexpr std::size_t chunk_bytes = 128UL << 10U;  // of a received body
   static constexpr std::size_t header_bytes_max = 256UL << 10U;
 
  private:
@@ -72,7 +73,8 @@ class Transfer {
   bool head_complete_ = false;
   std::size_t header_bytes_ = 0;
 
-  std::string received_;  // what libcurl gave and nobody has read yet
+  std::deque<std::string> received_;  // what libcurl gave and nobody has read yet
+  std::size_t received_bytes_ = 0;    // of received_
   bool receive_paused_ = false;
 
   std::deque<Chunk> to_send_;

@@ -44,6 +44,13 @@ class Hasher {
   void update(std::string_view bytes);
   [[nodiscard]] Digest finish();  // once, at the end
 
+  // What it has seen so far, as text, so that it can go on later, in another process too.
+  [[nodiscard]] std::string state() const;
+  // Errors: invalid (not such a text, or one of another algorithm).
+  static Result<Hasher> resume(Algorithm algorithm, std::string_view state);
+  Hasher(const Hasher& other);
+  Hasher& operator=(const Hasher& other);
+
  private:
   struct Context;
   Algorithm algorithm_;

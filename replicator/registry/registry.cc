@@ -2,14 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
 #include <set>
 
 namespace transship::registry {
 
 namespace {
-
-constexpr std::chrono::minutes commit_answer_within{15};
 
 Scopes pull(const oci::Repository& repository) {
   return {"repository:" + repository.str() + ":pull"};
@@ -20,15 +17,6 @@ Scopes push(const oci::Repository& repository) {
 
 std::string named(const oci::Repository& repository, const oci::Reference& reference) {
   return repository.str() + reference.suffix();
-}
-
-std::optional<std::uint64_t> content_length(const http::ResponseHead& head) {
-  const auto text = head.header("content-length");
-  if (!text) return std::nullopt;
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
-  if (error != std::errc() || end != text->data() + text->size()) return std::nullopt;
-  return value;
 }
 
 std::optional<oci::Digest> told_digest(const http::ResponseHead& head) {
@@ -164,111 +152,6 @@ asio::awaitable<Result<Registry::Put>> Registry::put_manifest(
                                name(), *shown ? (*shown)->digest.str() : "nothing", digest.str()));
   }
   co_return put;
-}
-
-asio::awaitable<Result<std::optional<std::uint64_t>>> Registry::head_blob(
-    oci::Repository repository, oci::Digest digest) {
-  Call call;
-  call.method = "HEAD";
-  call.target = path(repository, "blobs/" + digest.str());
-  call.scopes = pull(repository);
-  auto answer = co_await transport_.send(std::move(call));
-  if (!answer) co_return fail(answer.error());
-  if (answer->head.status == 404) co_return std::optional<std::uint64_t>();
-  if (answer->head.status != 200) {
-    co_return fail(co_await transport_.error_of(
-        std::move(*answer), "look at blob " + digest.str() + " of " + repository.str()));
-  }
-  co_return content_length(answer->head).value_or(0);
-}
-
-asio::awaitable<Result<std::optional<Answer>>> Registry::open_blob(
-    oci::Repository repository, oci::Descriptor blob, std::optional<Semaphore::Place> place) {
-  const std::string doing = fmt::format("read blob {} of {}", blob.digest.str(), repository.str());
-  Call call;
-  call.place = std::move(place);
-  call.target = path(repository, "blobs/" + blob.digest.str());
-  call.scopes = pull(repository);
-  call.short_answer = false;
-  auto answer = co_await transport_.send(std::move(call));
-  if (!answer) co_return fail(answer.error());
-  if (answer->head.status == 404) co_return std::optional<Answer>();
-  if (answer->head.status != 200)
-    co_return fail(co_await transport_.error_of(std::move(*answer), doing));
-  if (const auto length = content_length(answer->head); length && *length != blob.size) {
-    co_return fail(ErrorKind::corrupt,
-                   fmt::format("{}: {} serves {} bytes where its manifest says {}", doing, name(),
-                               *length, blob.size));
-  }
-  co_return std::optional<Answer>(std::move(*answer));
-}
-
-asio::awaitable<Result<Registry::Started>> Registry::start_blob(
-    oci::Repository repository, oci::Digest digest, std::optional<oci::Repository> mount_from) {
-  Call call;
-  call.method = "POST";
-  call.target = path(repository, "blobs/uploads/");
-  call.scopes = push(repository);
-  if (mount_from) {
-    call.target += fmt::format("?mount={}&from={}", http::query_encoded(digest.str()),
-                               http::query_encoded(mount_from->str()));
-    if (*mount_from != repository) call.scopes.push_back(pull(*mount_from).front());
-  }
-  auto answer = co_await transport_.send(std::move(call));
-  if (!answer) co_return fail(answer.error());
-  if (mount_from && answer->head.status == 201) co_return Mounted{};
-  if (answer->head.status != 202) {
-    Error error =
-        co_await transport_.error_of(std::move(*answer), "start an upload to " + repository.str());
-    if (error.kind == ErrorKind::not_found) {
-      error.message +=
-          " (the repository does not exist there, and this registry wants it to be made first)";
-    }
-    co_return fail(error);
-  }
-  const auto location = answer->head.header("location");
-  if (!location) {
-    co_return fail(ErrorKind::invalid, fmt::format("start an upload to {}: {} gave no Location",
-                                                   repository.str(), name()));
-  }
-  auto url = answer->url.resolve(*location);
-  if (!url) {
-    co_return fail(url.error().with_context(
-        fmt::format("start an upload to {}: the Location of {}", repository.str(), name())));
-  }
-  co_return UploadSession{std::move(*url), std::move(answer->authorization)};
-}
-
-asio::awaitable<Result<Transport::Upload>> Registry::send_blob(
-    oci::Repository repository, UploadSession session, oci::Descriptor blob,
-    std::optional<Semaphore::Place> place) {
-  Call call;
-  call.place = std::move(place);
-  call.method = "PUT";
-  call.url = std::move(session.location);
-  call.url->target += call.url->target.find('?') == std::string::npos ? '?' : '&';
-  call.url->target += "digest=" + http::query_encoded(blob.digest.str());
-  call.scopes = push(repository);
-  call.headers.emplace_back("Content-Type", "application/octet-stream");
-  call.upload_bytes = blob.size;
-  call.short_answer = false;
-  call.answer_within = commit_answer_within;
-  co_return co_await transport_.start_upload(std::move(call));
-}
-
-asio::awaitable<Result<Registry::Finished>> Registry::finish_blob(Transport::Upload upload,
-                                                                  oci::Repository repository,
-                                                                  oci::Digest digest) {
-  auto answer = co_await transport_.settle(std::move(upload));
-  if (!answer) co_return fail(answer.error());
-  const int status = answer->head.status;
-  if (status == 201 || status == 200 || status == 204) co_return Finished::stored;
-  if (answer->token_renewed) co_return Finished::token_renewed;
-  Error error = co_await transport_.error_of(
-      std::move(*answer), fmt::format("upload blob {} to {}", digest.str(), repository.str()));
-  // The session is gone, which says nothing about the blob: a new one may do better.
-  if (error.kind == ErrorKind::not_found) error.kind = ErrorKind::transient;
-  co_return fail(error);
 }
 
 asio::awaitable<Result<std::optional<std::vector<std::string>>>> Registry::list_tags(

@@ -31,6 +31,17 @@ class Registry {
   // same time takes both places first, always in the same order of registries, so that no two
   // copies wait for one another.
   asio::awaitable<Semaphore::Place> connect() { return transport_.connect(); }
+  // One that is free now.
+  std::optional<Semaphore::Place> try_connect() { return transport_.try_connect(); }
+  // Whether it asks for a pause that is short enough to be made within a try. The next request makes
+  // it by itself.
+  [[nodiscard]] bool asks_for_short_pause(const Error& error) const {
+    return error.kind == ErrorKind::throttled && error.retry_after &&
+           *error.retry_after <= transport_.options().longest_wait;
+  }
+  // What comes, and goes, at most in a second; each piece of a blob has to ask.
+  [[nodiscard]] Pace& downloads() { return transport_.downloads(); }
+  [[nodiscard]] Pace& uploads() { return transport_.uploads(); }
 
   // Any HTTP answer means that it is there.
   asio::awaitable<Result<void>> ping();
@@ -61,33 +72,71 @@ class Registry {
   // --- blobs ("Pulling blobs", "Pushing Blobs", "Mounting a blob from another repository") ---
   asio::awaitable<Result<std::optional<std::uint64_t>>> head_blob(oci::Repository repository,
                                                                   oci::Digest digest);
+  // Which part of a blob is wanted (RFC 9110 section 14).
+  struct BlobRange {
+    std::uint64_t from = 0;
+    std::optional<std::uint64_t> bytes = {};  // to the end where left out
+    std::string validator = {};               // the etag of an earlier answer (If-Range)
+    std::size_t buffer_bytes = http::Request{}.receive_buffer_bytes;
+  };
+  struct OpenedBlob : Answer {
+    std::uint64_t from = 0;  // where its bytes begin: 0 where the registry knows no ranges
+    std::string etag = {};   // a strong one
+  };
   // The content as it comes; its length, where the registry tells, is the descriptor's (else
-  // corrupt). The digest is the reader's to prove. nullopt: not there.
-  asio::awaitable<Result<std::optional<Answer>>> open_blob(oci::Repository repository,
-                                                           oci::Descriptor blob,
-                                                           std::optional<Semaphore::Place> place);
+  // corrupt). The digest is the reader's to prove. nullopt: not there. `connected`: the caller
+  // holds a connection for it.
+  asio::awaitable<Result<std::optional<OpenedBlob>>> open_blob(oci::Repository repository,
+                                                               oci::Descriptor blob,
+                                                               bool connected = false);
+  asio::awaitable<Result<std::optional<OpenedBlob>>> open_blob(oci::Repository repository,
+                                                               oci::Descriptor blob, bool connected,
+                                                               BlobRange range);
 
   struct Mounted {};
   struct UploadSession {
     http::Url location;
-    Secret authorization;  // what it was opened with
+    Secret authorization;               // what it was opened with
+    std::uint64_t chunk_bytes_min = 0;  // of all chunks but the last (OCI-Chunk-Min-Length)
   };
   using Started = std::variant<Mounted, UploadSession>;
   // Opens an upload, or mounts the blob from `mount_from` where the registry can: then there is
   // nothing to send. Errors: not_found (a registry that wants its repositories to be made first).
   asio::awaitable<Result<Started>> start_blob(oci::Repository repository, oci::Digest digest,
                                               std::optional<oci::Repository> mount_from);
-  // Sends the whole blob in one request: write `size` bytes to the upload, then finish_blob().
-  asio::awaitable<Result<Transport::Upload>> send_blob(oci::Repository repository,
-                                                       UploadSession session, oci::Descriptor blob,
-                                                       std::optional<Semaphore::Place> place);
+
+  // What ended a request of an upload, other than an error.
   enum class Finished {
     stored,
-    token_renewed,  // the token had expired, and there is a new one now: the blob is to be sent
-                    // again
+    token_renewed,  // the token had expired, and there is a new one now: to be sent again
   };
+  // Sends the whole blob in one request ("POST then PUT"): write its bytes to the upload, then
+  // finish_blob(). For each of these the caller holds a connection.
+  asio::awaitable<Result<Transport::Upload>> send_blob(oci::Repository repository,
+                                                       UploadSession session, oci::Descriptor blob);
   asio::awaitable<Result<Finished>> finish_blob(Transport::Upload upload,
                                                 oci::Repository repository, oci::Digest digest);
+
+  // The same in several ("Pushing a blob in chunks"): chunk after chunk, each with its answer, then
+  // commit_blob().
+  asio::awaitable<Result<Transport::Upload>> send_chunk(oci::Repository repository,
+                                                        UploadSession session, std::uint64_t from,
+                                                        std::uint64_t bytes);
+  struct Standing {
+    UploadSession session;    // with the location that goes on
+    std::uint64_t bytes = 0;  // what the registry has
+  };
+  // nullopt: the token had expired, and there is a new one now. Errors: unsupported (it takes no
+  // chunks), not_found (the session is gone), invalid (the chunk does not follow what it has).
+  asio::awaitable<Result<std::optional<Standing>>> finish_chunk(Transport::Upload upload,
+                                                                oci::Repository repository,
+                                                                UploadSession session,
+                                                                std::uint64_t to);
+  asio::awaitable<Result<Finished>> commit_blob(oci::Repository repository, UploadSession session,
+                                                oci::Digest digest);
+  // Where an upload stands that was broken off. nullopt: it is gone, or cannot go on.
+  asio::awaitable<Result<std::optional<Standing>>> ask_standing(oci::Repository repository,
+                                                                UploadSession session);
   // Tells the registry, without waiting, that a session will not be used any more.
   void abandon(UploadSession session) {
     transport_.part_with(std::move(session.location), session.authorization);

@@ -86,7 +86,10 @@ Transport::Transport(http::Client& client, TransportOptions options,
       options_(std::move(options)),
       authorizer_(client, options_.url, options_.tls, std::move(credentials)),
       observer_(observer),
-      connections_(client.executor(), options_.connections) {}
+      connections_(client.executor(), options_.connections),
+      throttle_(options_.requests_per_second, options_.longest_wait),
+      downloads_(static_cast<double>(options_.download_rate)),
+      uploads_(static_cast<double>(options_.upload_rate)) {}
 
 bool Transport::is_own(const http::Url& url) const { return url.origin() == options_.url.origin(); }
 
@@ -105,6 +108,7 @@ asio::awaitable<Result<http::Request>> Transport::request_for(const Call& call,
   request.headers = call.headers;
   request.body = call.body;
   request.upload_bytes = call.upload_bytes;
+  request.receive_buffer_bytes = call.receive_buffer_bytes;
   request.timeouts = options_.timeouts;
   if (call.short_answer) request.timeouts.total = short_answer_within;
   if (call.answer_within) request.timeouts.answer = *call.answer_within;
@@ -118,16 +122,28 @@ asio::awaitable<Result<http::Request>> Transport::request_for(const Call& call,
 
 asio::awaitable<Result<Transport::Sent>> Transport::send_once(const Call& call,
                                                               const http::Url& url) {
+  if (is_own(url)) co_await throttle_.turn();
   auto request = co_await request_for(call, url);
   if (!request) co_return fail(request.error());
   Secret authorization = authorization_of(*request);
   const auto started = std::chrono::steady_clock::now();
   auto exchange = client_.start(std::move(*request));
   auto head = co_await exchange.head();
+  if (head) learn_load(url, *head);
   observer_.request_done(options_.name, call.method, head ? head->status : 0,
                          std::chrono::steady_clock::now() - started);
   if (!head) co_return fail(head.error());
   co_return Sent{std::move(*head), std::move(exchange), std::move(authorization)};
+}
+
+// What other hosts say, to which blobs are redirected, is no word of the registry's.
+void Transport::learn_load(const http::Url& url, const http::ResponseHead& head) {
+  if (!is_own(url)) return;
+  if (head.status == 429 || head.status == 503) {
+    throttle_.refused(retry_after_of(head));
+  } else {
+    throttle_.accepted();
+  }
 }
 
 Result<http::Url> Transport::redirected(const http::Url& from,
@@ -162,8 +178,8 @@ asio::awaitable<Result<Answer>> Transport::send(Call call) {
   } else {
     url.target = call.target;
   }
-  const bool lent = call.place.has_value();
-  auto place = lent ? std::move(*call.place) : co_await connections_.acquire();
+  Semaphore::Place place;
+  if (!call.connected) place = co_await connections_.acquire();
   int redirects = 0;
   int renewals = 0;
   int waits = 0;
@@ -204,21 +220,20 @@ asio::awaitable<Result<Answer>> Transport::send(Call call) {
     if (wait->count() == 0) continue;
     // Others may ask meanwhile. A place that the caller took in an order of its own cannot be taken
     // again out of it.
-    if (!lent) place.release();
+    place.release();
     co_await sleep_for(*wait);
-    if (!lent) place = co_await connections_.acquire();
+    if (!call.connected) place = co_await connections_.acquire();
   }
 }
 
 asio::awaitable<Result<Transport::Upload>> Transport::start_upload(Call call) {
   const http::Url url = *call.url;
+  if (is_own(url)) co_await throttle_.turn();
   auto request = co_await request_for(call, url);
   if (!request) co_return fail(request.error());
   Secret authorization = authorization_of(*request);
-  auto place = call.place ? std::move(*call.place) : co_await connections_.acquire();
   const auto started = std::chrono::steady_clock::now();
   co_return Upload{client_.start(std::move(*request)),
-                   std::move(place),
                    call.method,
                    url,
                    started,
@@ -231,14 +246,19 @@ asio::awaitable<Result<Answer>> Transport::settle(Upload upload) {
   observer_.request_done(options_.name, upload.method, head ? head->status : 0,
                          std::chrono::steady_clock::now() - upload.started);
   if (!head) co_return fail(head.error());
+  learn_load(upload.url, *head);
   bool token_renewed = false;
   if (head->status == 401 && is_own(upload.url)) {
     auto again = co_await renew(std::move(upload.scopes), *head, upload.authorization);
     if (!again) co_return fail(again.error());
     token_renewed = *again;
   }
-  co_return Answer{std::move(*head),        std::move(upload.exchange),      std::move(upload.url),
-                   std::move(upload.place), std::move(upload.authorization), token_renewed};
+  co_return Answer{std::move(*head),
+                   std::move(upload.exchange),
+                   std::move(upload.url),
+                   {},
+                   std::move(upload.authorization),
+                   token_renewed};
 }
 
 void Transport::part_with(http::Url upload, const Secret& authorization) {

@@ -8,10 +8,12 @@
 #include <vector>
 
 #include "replicator/base/observer.h"
+#include "replicator/base/pace.h"
 #include "replicator/base/secret.h"
 #include "replicator/base/task.h"
 #include "replicator/http/client.h"
 #include "replicator/registry/auth/authorizer.h"
+#include "replicator/registry/throttle.h"
 
 namespace transship::registry {
 
@@ -20,7 +22,10 @@ struct TransportOptions {
   http::Url url;
   std::shared_ptr<const http::Tls> tls;
   http::Timeouts timeouts;
-  std::size_t connections = 32;                   // requests under way at once
+  std::size_t connections = 32;    // requests under way at once
+  double requests_per_second = 0;  // 0: no limit, here and below
+  std::uint64_t upload_rate = 0;   // bytes a second
+  std::uint64_t download_rate = 0;
   std::chrono::milliseconds longest_wait{5'000};  // a longer Retry-After is left to the caller
 };
 
@@ -36,7 +41,8 @@ struct Call {
       upload_bytes;          // streamed by the caller; such a call is not sent again
   bool short_answer = true;  // the whole call is over within the limit for small answers
   std::optional<std::chrono::milliseconds> answer_within;
-  std::optional<Semaphore::Place> place;  // a connection that the caller holds already
+  bool connected = false;  // the caller holds one of the registry's connections for it
+  std::size_t receive_buffer_bytes = http::Request{}.receive_buffer_bytes;
 };
 
 // An answer whose body has still to be read. It holds one of the registry's connections until it
@@ -44,8 +50,8 @@ struct Call {
 struct Answer {
   http::ResponseHead head;
   http::Exchange exchange;
-  http::Url url;  // where it came from, after redirects
-  Semaphore::Place place;
+  http::Url url;               // where it came from, after redirects
+  Semaphore::Place place;      // none where the caller holds one
   Secret authorization;        // what it was asked with
   bool token_renewed = false;  // a streamed upload's 401 that is worth another try
 };
@@ -61,14 +67,19 @@ class Transport {
   // One of the registry's connections. Whoever needs two registries at once takes them in one
   // order.
   asio::awaitable<Semaphore::Place> connect() { return connections_.acquire(); }
+  std::optional<Semaphore::Place> try_connect() { return connections_.try_acquire(); }
+
+  // To be asked for each piece of a blob that comes, or goes.
+  [[nodiscard]] Pace& downloads() { return downloads_; }
+  [[nodiscard]] Pace& uploads() { return uploads_; }
 
   // Any status that is not 401, a redirect or a short Retry-After is an answer.
   asio::awaitable<Result<Answer>> send(Call call);
 
-  // A streamed upload: write the body to the exchange, then ask settle() for the answer.
+  // A streamed upload: write the body to the exchange, then ask settle() for the answer. The caller
+  // holds a connection for it.
   struct Upload {
     http::Exchange exchange;
-    Semaphore::Place place;
     std::string method;
     http::Url url;
     std::chrono::steady_clock::time_point started;
@@ -103,12 +114,16 @@ class Transport {
   [[nodiscard]] Result<http::Url> redirected(const http::Url& from,
                                              const http::ResponseHead& head) const;
   [[nodiscard]] bool is_own(const http::Url& url) const;
+  void learn_load(const http::Url& url, const http::ResponseHead& head);
 
   http::Client& client_;
   TransportOptions options_;
   Authorizer authorizer_;
   Observer& observer_;
   Semaphore connections_;
+  Throttle throttle_;
+  Pace downloads_;
+  Pace uploads_;
   std::deque<http::Exchange> partings_;
 };
 

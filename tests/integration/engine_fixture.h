@@ -152,7 +152,8 @@ class EngineTest : public ::testing::Test {
     return *registries_.back();
   }
   Target& target_of(registry::Registry& registry, std::size_t blobs_at_once = 16) {
-    targets_.push_back(std::make_unique<Target>(loop_.executor(), registry, blobs_at_once));
+    targets_.push_back(
+        std::make_unique<Target>(loop_.executor(), registry, blobs_at_once, *commons_));
     return *targets_.back();
   }
 
@@ -174,6 +175,7 @@ class EngineTest : public ::testing::Test {
   CountingObserver observer_;
   http::Client client_{loop_.executor(), "transship-test"};
   std::vector<std::unique_ptr<registry::Registry>> registries_;
+  std::unique_ptr<Commons> commons_ = std::make_unique<Commons>(loop_.executor());
   std::vector<std::unique_ptr<Target>> targets_;
 };
 

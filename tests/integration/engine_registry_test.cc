@@ -28,7 +28,7 @@ class EngineRegistryTest : public EngineTest {
   Result<std::string> read_blob(Registry& registry, const oci::Descriptor& blob) {
     const auto reading = [](Registry& registry,
                             oci::Descriptor blob) -> asio::awaitable<Result<std::string>> {
-      auto answer = co_await registry.open_blob(*oci::Repository::parse("a"), blob, std::nullopt);
+      auto answer = co_await registry.open_blob(*oci::Repository::parse("a"), blob);
       if (!answer) co_return fail(answer.error());
       if (!*answer) co_return fail(ErrorKind::not_found, "no such blob");
       co_return co_await (*answer)->exchange.read_all(1UL << 20U);

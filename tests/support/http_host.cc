@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cctype>
 #include <cstring>
+#include <mutex>
 #include <stdexcept>
 #include <thread>
 
@@ -46,6 +47,7 @@ struct Body {
         std::min({room, reply.piece_bytes, reply.body.size() - static_cast<std::size_t>(position),
                   reply.cut_after - static_cast<std::size_t>(position)});
     std::memcpy(into, reply.body.data() + position, bytes);
+    if (reply.sent) *reply.sent += bytes;
     return static_cast<ssize_t>(bytes);
   }
   static void free(void* self) { delete static_cast<Body*>(self); }
@@ -58,6 +60,9 @@ struct HttpHost::State {
   MHD_Daemon* daemon = nullptr;
   std::uint16_t port = 0;
   std::atomic<bool> stopping{false};
+  std::mutex mutex;  // of the two below
+  Watch watch;
+  BrokenOff broken_off;
 
   static MHD_Result on_request(void* self, MHD_Connection* connection, const char* url,
                                const char* method, const char*, const char* data, std::size_t* size,
@@ -65,7 +70,7 @@ struct HttpHost::State {
     auto& state = *static_cast<State*>(self);
     auto* request = static_cast<HostRequest*>(*slot);
     if (request == nullptr) {
-      request = new HostRequest{method, url, {}, {}, {}};
+      request = new HostRequest{method, url, {}, {}, {}, false};
       MHD_get_connection_values(connection, MHD_HEADER_KIND, &add_to_map, &request->headers);
       MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, &add_to_map, &request->query);
       *slot = request;
@@ -74,14 +79,28 @@ struct HttpHost::State {
     if (*size > 0) {
       request->body.append(data, *size);
       *size = 0;
-      return MHD_YES;
+      Watch watching;
+      {
+        const std::lock_guard lock(state.mutex);
+        watching = state.watch;
+      }
+      return watching && !watching(*request) ? MHD_NO : MHD_YES;
     }
+    request->complete = true;
     return state.answer(connection, state.handler(*request));
   }
 
-  static void on_completed(void*, MHD_Connection*, void** slot, MHD_RequestTerminationCode) {
-    delete static_cast<HostRequest*>(*slot);
+  static void on_completed(void* self, MHD_Connection*, void** slot, MHD_RequestTerminationCode) {
+    auto& state = *static_cast<State*>(self);
+    const std::unique_ptr<HostRequest> request(static_cast<HostRequest*>(*slot));
     *slot = nullptr;
+    if (!request || request->complete) return;
+    BrokenOff told;
+    {
+      const std::lock_guard lock(state.mutex);
+      told = state.broken_off;
+    }
+    if (told) told(*request);
   }
 
   MHD_Result answer(MHD_Connection* connection, HostReply reply) {
@@ -115,13 +134,23 @@ HttpHost::HttpHost(Handler handler) : state_(std::make_unique<State>()) {
   state_->daemon = MHD_start_daemon(
       MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL, 0, nullptr,
       nullptr, &State::on_request, state_.get(), MHD_OPTION_SOCK_ADDR, &address,
-      MHD_OPTION_NOTIFY_COMPLETED, &State::on_completed, nullptr,
+      MHD_OPTION_NOTIFY_COMPLETED, &State::on_completed, state_.get(),
       MHD_OPTION_CONNECTION_MEMORY_LIMIT, std::size_t{262'144}, MHD_OPTION_END);
   if (state_->daemon == nullptr) throw std::runtime_error("the test's HTTP server does not start");
   state_->port = MHD_get_daemon_info(state_->daemon, MHD_DAEMON_INFO_BIND_PORT)->port;
 }
 
 HttpHost::~HttpHost() { stop(); }
+
+void HttpHost::set_watch(Watch watch) {
+  const std::lock_guard lock(state_->mutex);
+  state_->watch = std::move(watch);
+}
+
+void HttpHost::set_broken_off(BrokenOff broken_off) {
+  const std::lock_guard lock(state_->mutex);
+  state_->broken_off = std::move(broken_off);
+}
 
 void HttpHost::stop() {
   state_->stopping = true;

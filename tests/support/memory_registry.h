@@ -38,6 +38,11 @@ class MemoryRegistry {
     bool referrers_api = false;    // else 404 to every list of referrers
     bool tells_subject = true;     // OCI-Subject, where it has the API
     bool wants_subject = false;    // refuses what refers to a manifest that it does not hold
+    bool ranges = true;            // of blobs
+    bool chunks = true;            // of uploads
+    bool keeps_broken_chunks =
+        true;  // else an upload whose chunk broke cannot go on (docker-registry)
+    std::size_t chunk_bytes_min = 0;  // OCI-Chunk-Min-Length
   };
   // What is done to a request instead of, or with, the usual. nullopt: the usual.
   using Fault = std::function<std::optional<HostReply>(const HostRequest&)>;
@@ -83,6 +88,11 @@ class MemoryRegistry {
 
   void set_fault(Fault fault);
   void set_distortion(Distortion distortion);
+  // Looks at bodies as they come; false cuts the connection.
+  void set_watch(HttpHost::Watch watch) { host_.set_watch(std::move(watch)); }
+  // Bytes of blobs that were served, and that came with uploads (those of broken requests too).
+  [[nodiscard]] std::uint64_t blob_bytes_served() const;
+  [[nodiscard]] std::uint64_t blob_bytes_received() const;
   [[nodiscard]] std::vector<Seen> seen() const;
   void forget_seen();
   // How many requests of this method whose path holds `part` there were.
@@ -113,6 +123,11 @@ class MemoryRegistry {
   HostReply delete_manifest(const std::string& name, const std::string& reference);
   HostReply blobs(const HostRequest& request, const std::string& name, const std::string& digest);
   HostReply start_upload(const HostRequest& request, const std::string& name);
+  HostReply add_chunk(const HostRequest& request, const std::string& name, const std::string& id);
+  HostReply upload_standing(const HostRequest& request, const std::string& name,
+                            const std::string& id);
+  [[nodiscard]] std::string upload_location(const std::string& name, const std::string& id);
+  void broken_off(const HostRequest& request);
   HostReply finish_upload(const HostRequest& request, const std::string& name,
                           const std::string& id);
   HostReply list_tags(const HostRequest& request, const std::string& name);
@@ -135,6 +150,9 @@ class MemoryRegistry {
   Fault fault_;
   Distortion distortion_;
   std::size_t next_upload_ = 0;
+  std::shared_ptr<std::atomic<std::uint64_t>> served_ =
+      std::make_shared<std::atomic<std::uint64_t>>(0);
+  std::uint64_t received_ = 0;
   std::map<std::string, std::size_t> sends_;  // of a blob, by repository and digest
   HttpHost host_;                             // last: it stops first
 };
