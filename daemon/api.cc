@@ -149,7 +149,13 @@ HttpResponse Api::reconcile(const HttpRequest& request) {
     if (!body[key].is_string()) return message(400, key + " is not a string");
     name = body[key].get<std::string>();
   }
-  if (!parts_.reconcile(names["rule"], names["target"])) {
+  bool allow_deletes = false;
+  if (body.contains("allow_deletes") && !body["allow_deletes"].is_null()) {
+    if (!body["allow_deletes"].is_boolean())
+      return message(400, "allow_deletes is not true or false");
+    allow_deletes = body["allow_deletes"].get<bool>();
+  }
+  if (!parts_.reconcile(names["rule"], names["target"], allow_deletes)) {
     return message(404, "this daemon works for no such rule and target");
   }
   return json({{"started", true}}, 202);

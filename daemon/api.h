@@ -25,8 +25,9 @@ class Api {
     Why& why;
     std::function<std::string()> metrics;  // the text of /metrics
     // Asks for a reconciliation of a rule and a target, of all where a name is empty; false where
-    // there is no such pair.
-    std::function<bool(const std::string& rule, const std::string& target)> reconcile;
+    // there is no such pair. That pass may delete what the breaker stopped.
+    std::function<bool(const std::string& rule, const std::string& target, bool allow_deletes)>
+        reconcile;
   };
   Api(const config::Config& config, Parts parts);
 

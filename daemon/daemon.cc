@@ -40,10 +40,6 @@ monitoring::Time now() {
 // What the configuration asks for and this version does not do yet. Nobody should believe in it.
 void warn_of_what_is_not_done(const config::Config& config) {
   for (const config::Rule& rule : config.rules) {
-    if (rule.deletes == config::Deletes::propagate) {
-      log::warning("deletes: propagate is not done by this version: nothing is deleted",
-                   {{"rule", rule.name}});
-    }
     if (rule.prefetch == config::Prefetch::always) {
       log::warning("prefetch is not done by this version: blobs are copied with their image",
                    {{"rule", rule.name}});
@@ -94,12 +90,17 @@ Daemon::Daemon(asio::io_context& loop, const config::Config& config)
                 [this](const std::string& registry, bool out) {
                   for (const auto& worker : workers_) worker->registry_changed(registry, out);
                 }}),
+      placed_(loop.get_executor(), config.state,
+              [](const Error& error) {
+                log::warning("deletes cannot be propagated: " + error.message,
+                             {{"error_kind", std::string(to_string(error.kind))}});
+              }),
       why_({config, routes_, fleet_, dead_letters_, outages_,
             [this](const std::string& target) { return worker_of(target); }}),
       intake_(*bus_, status_, metrics_, instance_),
       api_(config, {intake_, status_, dead_letters_api_, why_, [this] { return metrics(); },
-                    [this](const std::string& rule, const std::string& target) {
-                      return reconciler_ && reconciler_->request(rule, target);
+                    [this](const std::string& rule, const std::string& target, bool allow_deletes) {
+                      return reconciler_ && reconciler_->request(rule, target, allow_deletes);
                     }}),
       server_(loop.get_executor(),
               [this](HttpRequest request) { return api_.answer(std::move(request)); }),
@@ -234,8 +235,8 @@ asio::awaitable<Result<void>> Daemon::read_dead_letters() {
 }
 
 WorkerShared Daemon::shared() {
-  return {loop_.get_executor(), config_,  routes_,  fleet_, ledger_, metrics_,
-          dead_letters_,        outages_, instance_};
+  return {loop_.get_executor(), config_,  routes_, fleet_,          ledger_,  metrics_,
+          dead_letters_,        outages_, placed_, delete_breaker_, instance_};
 }
 
 asio::awaitable<Result<void>> Daemon::open_workers() {

@@ -53,6 +53,8 @@ class Daemon {
   DeadLetterBook dead_letters_;
   DeadLettersApi dead_letters_api_;
   Outages outages_;
+  PlacedTags placed_;
+  DeleteBreaker delete_breaker_;
   Why why_;
   Intake intake_;
   Api api_;

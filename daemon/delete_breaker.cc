@@ -19,6 +19,11 @@ bool DeleteBreaker::allows(const PlacedBy& by, std::uint64_t tags, Time now) {
   return true;
 }
 
+void DeleteBreaker::take_back(const PlacedBy& by) {
+  const auto found = gone_.find(by);
+  if (found != gone_.end() && !found->second.empty()) found->second.pop_back();
+}
+
 std::uint64_t DeleteBreaker::within_window(const PlacedBy& by) const {
   const auto found = gone_.find(by);
   return found == gone_.end() ? 0 : found->second.size();

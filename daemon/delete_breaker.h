@@ -29,6 +29,8 @@ class DeleteBreaker {
   // Whether one more tag may go because of an event, where `tags` are there now. Counts it where
   // it may.
   bool allows(const PlacedBy& by, std::uint64_t tags, Time now);
+  // One that was allowed did not go after all.
+  void take_back(const PlacedBy& by);
   [[nodiscard]] std::uint64_t within_window(const PlacedBy& by) const;
   // An operator has looked: the hour begins anew.
   void reset(const PlacedBy& by) { gone_.erase(by); }

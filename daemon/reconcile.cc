@@ -33,12 +33,13 @@ void Reconciler::stop() {
   changed_.notify();
 }
 
-bool Reconciler::request(const std::string& rule, const std::string& target) {
+bool Reconciler::request(const std::string& rule, const std::string& target, bool allow_deletes) {
   bool any = false;
   for (const monitoring::Pair& pair : shared_.routes.pairs()) {
     if ((!rule.empty() && pair.rule != rule) || (!target.empty() && pair.target != target))
       continue;
     requested_.emplace(pair.rule, pair.target);
+    if (allow_deletes) allowed_.emplace(pair.rule, pair.target);
     any = true;
   }
   changed_.notify();
@@ -46,11 +47,12 @@ bool Reconciler::request(const std::string& rule, const std::string& target) {
 }
 
 asio::awaitable<void> Reconciler::run() {
+  co_await recall_stopped_deletes();
   auto next = Clock::now();
   if (!shared_.config.reconcile.at_start) next += shared_.config.reconcile.interval;
   while (!stopping_) {
     if (Clock::now() >= next) {
-      request({}, {});
+      request({}, {}, false);
       next = Clock::now() + shared_.config.reconcile.interval;
     }
     if (requested_.empty()) {
@@ -79,7 +81,7 @@ std::vector<Reconciler::Side> Reconciler::sides_of(const config::Rule& rule) con
     const auto worker = std::find_if(workers_.begin(), workers_.end(), [&](const Worker* one) {
       return one->target() == pair.target;
     });
-    if (worker != workers_.end()) sides.push_back({pair, *worker, {}, 0, 0, {}, {}});
+    if (worker != workers_.end()) sides.push_back({pair, *worker, {}, 0, 0, 0, {}, {}});
   }
   return sides;
 }
@@ -87,7 +89,9 @@ std::vector<Reconciler::Side> Reconciler::sides_of(const config::Rule& rule) con
 asio::awaitable<void> Reconciler::pass(const config::Rule& rule, std::vector<Side> sides) {
   const monitoring::Time started = now();
   const auto began = Clock::now();
-  auto compared = co_await compare_all(rule, sides);
+  const auto extras = search_of(rule, sides);
+  auto compared = co_await compare_all(rule, sides, extras.get());
+  if (compared && extras && !stopping_) co_await find_extras(rule, sides, *extras);
   if (stopping_) co_return;
   for (Side& side : sides) {
     if (!compared && !side.error) side.error = compared.error();
@@ -118,14 +122,16 @@ void Reconciler::report(const Side& side, monitoring::Time started, Clock::durat
   shared_.metrics.reconciled(side.pair, now(), took);
   shared_.metrics.set_drift(side.pair, "missing", side.missing);
   shared_.metrics.set_drift(side.pair, "different", side.different);
+  shared_.metrics.set_drift(side.pair, "extra", side.extra);
   last_good_[{side.pair.rule, side.pair.target}] = started;
   const log::Fields fields{
       {"rule", side.pair.rule},
       {"target", side.pair.target},
       {"missing", std::to_string(side.missing)},
       {"different", std::to_string(side.different)},
+      {"extra", std::to_string(side.extra)},
       {"seconds", fmt::format("{:.2f}", std::chrono::duration<double>(took).count())}};
-  if (side.missing + side.different > 0) {
+  if (side.missing + side.different + side.extra > 0) {
     log::info("reconciliation found images that events missed", fields);
   } else {
     log::debug("reconciliation found everything in step", fields);
@@ -157,27 +163,32 @@ asio::awaitable<Result<std::vector<std::string>>> Reconciler::repositories_of(
 }
 
 asio::awaitable<Result<void>> Reconciler::compare_all(const config::Rule& rule,
-                                                      std::vector<Side>& sides) {
+                                                      std::vector<Side>& sides,
+                                                      ExtraSearch* extras) {
   auto repositories = co_await repositories_of(rule);
   if (!repositories) co_return fail(repositories.error());
   for (const std::string& name : *repositories) {
     if (stopping_) break;
     auto repository = oci::Repository::parse(name);
     if (!repository) continue;  // a name that no registry may have is nothing that we could copy
-    auto compared = co_await compare_repository(rule, sides, std::move(*repository));
+    auto compared = co_await compare_repository(rule, sides, std::move(*repository), extras);
     if (!compared) co_return fail(compared.error());
     if (std::all_of(sides.begin(), sides.end(),
                     [](const Side& side) { return side.error.has_value(); }))
       break;
   }
+  if (extras != nullptr && !stopping_) co_await extras->compare_vanished();
   co_return Result<void>{};
 }
 
 asio::awaitable<Result<void>> Reconciler::compare_repository(const config::Rule& rule,
                                                              std::vector<Side>& sides,
-                                                             oci::Repository repository) {
+                                                             oci::Repository repository,
+                                                             ExtraSearch* extras) {
   auto tags = co_await shared_.fleet.registry(rule.source).list_tags(repository);
   if (!tags) co_return fail(tags.error());
+  if (extras != nullptr)
+    co_await extras->compare(repository.str(), *tags ? **tags : std::vector<std::string>());
   if (!*tags) co_return Result<void>{};
   std::erase_if(**tags, [&](const std::string& tag) {
     return oci::ReferrersTag::parse(tag) || !rule.tags.matches(tag);
@@ -238,6 +249,7 @@ asio::awaitable<Result<void>> Reconciler::compare_tag(const config::Rule& rule,
       ++(*shown ? side.different : side.missing);
       co_await found_different(rule, side, repository, tag);
     } else {
+      note_in_step(rule, side, repository, tag, *wanted);
       // It may have come there by other means than ours.
       co_await shared_.dead_letters.remove(
           bus::dead_letter_id(rule.name, side.pair.target, repository.str() + ":" + tag.str()));
@@ -246,12 +258,15 @@ asio::awaitable<Result<void>> Reconciler::compare_tag(const config::Rule& rule,
   co_return Result<void>{};
 }
 
+asio::awaitable<void> Reconciler::wait_for_room(const Side& side) {
+  while (side.worker->waiting() >= waiting_images_max && !stopping_)
+    co_await changed_.wait_until(Clock::now() + look_again_every);
+}
+
 asio::awaitable<void> Reconciler::found_different(const config::Rule& rule, Side& side,
                                                   const oci::Repository& repository,
                                                   const oci::Tag& tag) {
-  while (side.worker->waiting() >= waiting_images_max && !stopping_) {
-    co_await changed_.wait_until(Clock::now() + look_again_every);
-  }
+  co_await wait_for_room(side);
   if (stopping_) co_return;
   side.found.insert(repository.str() + ":" + tag.str());
   // It was pushed at some time since the last pass that saw this pair whole.

@@ -68,7 +68,8 @@ Json Status::report() const {
                      {"pending_bytes", report.pending_bytes},
                      {"dead_letters", report.dead_letters},
                      {"last_success", time_or_null(report.last_success)},
-                     {"last_error", error_or_null(report.last_error)}});
+                     {"last_error", error_or_null(report.last_error)},
+                     {"deletes_stopped", report.deletes_stopped}});
   }
   return {
       {"region", config_.region ? Json(*config_.region) : Json()},

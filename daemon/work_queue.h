@@ -30,7 +30,9 @@ struct Ticket {
   monitoring::Time pushed_at;
   monitoring::Time arrived_at;
   std::optional<oci::Digest> expected = {};
-  bool seen_before = false;  // tried before, by us or by a daemon that died
+  bool seen_before = false;      // tried before, by us or by a daemon that died
+  bool removal = false;          // the tag is said to be gone: nothing was pushed
+  bool deletes_allowed = false;  // reconciliation asked the breaker already
 };
 
 // One image to bring to one target by one rule, for all pushes that wait for it together.

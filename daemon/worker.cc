@@ -104,6 +104,7 @@ void Worker::accept(bus::Delivery delivery) {
       if (counts)
         shared_.metrics.events_seen(registry->name, foreign ? "ignored" : outcome_of(event.action));
       if (event.action == events::Action::push && !foreign) accept_push(event, held);
+      if (event.action == events::Action::remove && !foreign) accept_remove(event, held);
     }
   }
   if (held->open == 0) {
@@ -151,7 +152,7 @@ WorkItem* Worker::item_for(const Route& route, const oci::ImageName& image) {
 }
 
 void Worker::add_ticket(WorkItem& item, Ticket ticket) {
-  shared_.ledger.pushed(item.pair, item.target_image(), ticket.pushed_at);
+  if (!ticket.removal) shared_.ledger.pushed(item.pair, item.target_image(), ticket.pushed_at);
   if (ticket.held) queue_.set_fresh(item);
   item.tickets.push_back(std::move(ticket));
   // What waits for a registry that does not answer waits on; for everything else a new push is
@@ -251,7 +252,7 @@ asio::awaitable<void> Worker::process(WorkItem& item) {
   const auto newest = std::max_element(
       tickets.begin(), tickets.end(),
       [](const Ticket& a, const Ticket& b) { return a.arrived_at < b.arrived_at; });
-  auto result = co_await copy_until_it_stays(item, newest->expected, looked_at);
+  auto result = co_await bring_in_step(item, newest->expected, tickets, looked_at);
   const double seconds = std::chrono::duration<double>(Clock::now() - started).count();
   if (result) {
     co_await redeem_dead_letter(item, *result);
@@ -384,15 +385,17 @@ std::size_t Worker::put_back(WorkItem& item) {
   const std::size_t count = item.tickets.size();
   for (const Ticket& ticket : item.tickets) {
     const bus::Delivery& delivery = ticket.held->delivery;
+    inbox_->hand_back(delivery, comes_again_after);
+    in_hand_.erase(ticket.held);
+    if (ticket.removal) continue;
     auto& out = put_back_.try_emplace(item.pair, PutBack{ticket.pushed_at, delivery.stored_at})
                     .first->second;
     out.oldest_push = std::min(out.oldest_push, ticket.pushed_at);
     out.newest_stored = std::max(out.newest_stored, delivery.stored_at);
     shared_.ledger.let_go(item.pair, item.target_image(), ticket.pushed_at);
-    inbox_->hand_back(delivery, comes_again_after);
-    in_hand_.erase(ticket.held);
   }
-  shared_.ledger.set_waiting_on_bus(item.pair, put_back_.at(item.pair).oldest_push);
+  if (const auto out = put_back_.find(item.pair); out != put_back_.end())
+    shared_.ledger.set_waiting_on_bus(item.pair, out->second.oldest_push);
   queue_.remove(item);
   changed_.notify();
   return count;
@@ -423,14 +426,14 @@ asio::awaitable<void> Worker::stop(Clock::time_point deadline) {
   stopping_ = true;
   inbox_->close();
   changed_.notify();
-  while ((running_ > 0 || fetching_) && Clock::now() < deadline)
+  while ((running_ > 0 || fetching_ || lookups_ > 0) && Clock::now() < deadline)
     co_await changed_.wait_until(deadline);
   for (const auto& [key, item] : queue_.items()) {
     if (item->state == WorkItem::State::running)
       item->cancel.emit(asio::cancellation_type::terminal);
   }
   const auto patience = Clock::now() + std::chrono::seconds(5);
-  while ((running_ > 0 || fetching_) && Clock::now() < patience)
+  while ((running_ > 0 || fetching_ || lookups_ > 0) && Clock::now() < patience)
     co_await changed_.wait_until(patience);
   hand_back_everything();
   delay_timer_.cancel();

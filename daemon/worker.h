@@ -1,5 +1,6 @@
 #pragma once
 
+#include <list>
 #include <map>
 #include <memory>
 #include <set>
@@ -8,14 +9,17 @@
 
 #include "daemon/bus/bus.h"
 #include "daemon/dead_letter_book.h"
+#include "daemon/delete_breaker.h"
 #include "daemon/events/event.h"
 #include "daemon/fleet.h"
 #include "daemon/outages.h"
+#include "daemon/placed_tags.h"
 #include "daemon/retry.h"
 #include "daemon/routes.h"
 #include "daemon/work_queue.h"
 #include "monitoring/metrics.h"
 #include "replicator/image_copy.h"
+#include "replicator/tag_removal.h"
 
 namespace transship {
 
@@ -29,6 +33,8 @@ struct WorkerShared {
   monitoring::Metrics& metrics;
   DeadLetterBook& dead_letters;
   Outages& outages;
+  PlacedTags& placed;
+  DeleteBreaker& delete_breaker;
   std::string instance;  // marks what this daemon's own intake put on the bus
 };
 
@@ -53,6 +59,8 @@ class Worker {
   // in step for the last time that we know of.
   void look_at(const Route& route, const std::string& source_repository, const std::string& tag,
                monitoring::Time since);
+  // Reconciliation found a tag gone from the source, and the breaker lets it go from the target.
+  void look_at_gone(const Route& route, const PlacedTag& tag);
   // Sends a dead letter's image again, with all its tries. The letter goes with the success.
   void retry(const Route& route, const bus::DeadLetter& letter);
   // A registry does not answer: what needs it waits. Or it answers again: all that goes on.
@@ -74,6 +82,7 @@ class Worker {
 
   void accept(bus::Delivery delivery);
   void accept_push(const events::Event& event, const std::shared_ptr<HeldDelivery>& held);
+  void accept_remove(const events::Event& event, const std::shared_ptr<HeldDelivery>& held);
   WorkItem* item_for(const Route& route, const oci::ImageName& image);
   void add_ticket(WorkItem& item, Ticket ticket);
   void make_ready_at(WorkItem& item, Clock::time_point when);
@@ -90,7 +99,27 @@ class Worker {
   void process_ended(WorkItem& item, bool broken_off);
   void finish(WorkItem& item);
 
+  // worker_deletes.cc: what the source no longer has.
+  asio::awaitable<void> accept_lost(const config::Rule& rule, std::string repository,
+                                    std::optional<std::string> digest, Ticket ticket);
+  asio::awaitable<Result<ImageResult>> bring_in_step(WorkItem& item,
+                                                     std::optional<oci::Digest> expected,
+                                                     const std::vector<Ticket>& tickets,
+                                                     monitoring::Time& looked_at);
+  void remember(const WorkItem& item, const config::Rule& rule, const ImageResult& result);
+  asio::awaitable<Result<bool>> remove(WorkItem& item, const config::Rule& rule, bool allowed);
+  asio::awaitable<bool> breaker_allows(const PlacedBy& by, const WorkItem& item, bool allowed);
+  asio::awaitable<Result<bool>> twin_may_go(const PlacedBy& by, const WorkItem& item,
+                                            const PlacedTag& placed, bool allowed, oci::Tag twin,
+                                            std::size_t& taken);
+  bool removed(const WorkItem& item, const PlacedBy& by, const PlacedTag& placed,
+               const RemovedTag& tag);
+  void look_again(const std::string& rule, const oci::ImageName& image);
+
   // worker_outcome.cc: what became of a try.
+  static std::optional<Clock::time_point> next_look(const std::vector<Ticket>& tickets,
+                                                    monitoring::Time looked_at,
+                                                    const ImageResult& result);
   asio::awaitable<void> redeem_dead_letter(const WorkItem& item, const ImageResult& result);
   void concluded(WorkItem& item, std::vector<Ticket> tickets, monitoring::Time looked_at,
                  const ImageResult& result, double seconds);
@@ -122,7 +151,15 @@ class Worker {
   std::size_t running_ = 0;
   bool stopping_ = false;
   bool fetching_ = false;
-  bool keeping_ = false;  // deliveries in progress
+  bool keeping_ = false;     // deliveries in progress
+  std::size_t lookups_ = 0;  // of what events say is gone
+  // A manifest that is being deleted by its digest, and what was confirmed in its repository
+  // meanwhile: it may have been tagged with that very manifest.
+  struct ManifestDelete {
+    oci::Repository repository;
+    std::vector<std::pair<std::string, oci::ImageName>> confirmed = {};  // rule and image
+  };
+  std::list<ManifestDelete> manifest_deletes_;
   bool stopped_ = false;
   // What was handed back for a while: until the bus has nothing so old, it counts as pending.
   struct PutBack {

@@ -79,13 +79,15 @@ asio::awaitable<Result<void>> Worker::give_up(WorkItem& item, const std::vector<
   letter.error_message = item.last_error->message;
   for (const Ticket& ticket : tickets) {
     // When reconciliation finds it again, that is no other push.
-    if (ticket.held || letter.pushes.empty()) letter.pushes.push_back(ticket.pushed_at);
+    if (!ticket.removal && (ticket.held || letter.pushes.empty()))
+      letter.pushes.push_back(ticket.pushed_at);
   }
   letter.pushes = bus::pushes_kept(std::move(letter.pushes));
   auto kept = co_await shared_.dead_letters.put(letter);
   if (!kept) co_return fail(kept.error().with_context("keep a dead letter"));
   for (const Ticket& ticket : tickets) {
-    if (!std::binary_search(letter.pushes.begin(), letter.pushes.end(), ticket.pushed_at))
+    if (!ticket.removal &&
+        !std::binary_search(letter.pushes.begin(), letter.pushes.end(), ticket.pushed_at))
       shared_.ledger.done(item.pair, item.target_image(), ticket.pushed_at);
   }
   item.first_failed.reset();
@@ -112,18 +114,16 @@ void Worker::retry_later(WorkItem& item, const Error& error) {
   make_ready_at(item, Clock::now() + pause);
 }
 
-void Worker::concluded(WorkItem& item, std::vector<Ticket> tickets, monitoring::Time looked_at,
-                       const ImageResult& result, double seconds) {
-  item.attempts = 0;
-  item.unanswered = 0;
-  item.first_failed.reset();
-  item.last_error.reset();
-  // Registries tell of a push before they serve it: tickets that the source did not bear out yet
-  // get another look.
+// Registries tell of a push before they serve it: tickets that the source did not bear out yet get
+// another look.
+std::optional<Worker::Clock::time_point> Worker::next_look(const std::vector<Ticket>& tickets,
+                                                           monitoring::Time looked_at,
+                                                           const ImageResult& result) {
   std::optional<Clock::time_point> next_look;
   for (const Ticket& ticket : tickets) {
     const auto age = looked_at - ticket.arrived_at;
-    const bool borne_out = ticket.expected && ticket.expected == result.digest;
+    const bool borne_out = ticket.removal ? result.outcome == ImageOutcome::absent
+                                          : ticket.expected && ticket.expected == result.digest;
     if (borne_out) continue;
     const auto next = ticket.expected ? next_look_with_digest(age) : next_look_without_digest(age);
     if (!next) continue;
@@ -131,12 +131,22 @@ void Worker::concluded(WorkItem& item, std::vector<Ticket> tickets, monitoring::
         Clock::now() + std::max(ticket.arrived_at + *next - now(), std::chrono::milliseconds(0));
     next_look = next_look ? std::min(*next_look, when) : when;
   }
-  if (!next_look) return confirm(item, std::move(tickets), result, seconds);
+  return next_look;
+}
+
+void Worker::concluded(WorkItem& item, std::vector<Ticket> tickets, monitoring::Time looked_at,
+                       const ImageResult& result, double seconds) {
+  item.attempts = 0;
+  item.unanswered = 0;
+  item.first_failed.reset();
+  item.last_error.reset();
+  const auto next = next_look(tickets, looked_at, result);
+  if (!next) return confirm(item, std::move(tickets), result, seconds);
   if (result.outcome == ImageOutcome::copied) shared_.metrics.image_done(item.names, "copied");
   // All tickets wait for it together: the image is one, and so is its lag.
   item.tickets.insert(item.tickets.begin(), std::make_move_iterator(tickets.begin()),
                       std::make_move_iterator(tickets.end()));
-  make_ready_at(item, *next_look);
+  make_ready_at(item, *next);
 }
 
 void Worker::confirm(WorkItem& item, std::vector<Ticket> tickets, const ImageResult& result,
@@ -153,6 +163,10 @@ void Worker::confirm(WorkItem& item, std::vector<Ticket> tickets, const ImageRes
   }
   std::chrono::milliseconds lag{0};
   for (const Ticket& ticket : tickets) {
+    if (ticket.removal) {
+      settle(ticket);
+      continue;
+    }
     lag = std::max(lag, at - ticket.pushed_at);
     const bool measured =
         result.outcome == ImageOutcome::copied || (!stale && wanted && ticket.seen_before);
@@ -206,7 +220,7 @@ void Worker::report_failure(const WorkItem& item, const Error& error,
 }
 
 void Worker::settle(const Ticket& ticket) {
-  if (!ticket.held || --ticket.held->open > 0) return;
+  if (!ticket.held || --ticket.held->open > 0 || stopped_) return;
   inbox_->acknowledge(ticket.held->delivery);
   in_hand_.erase(ticket.held);
 }

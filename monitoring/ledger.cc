@@ -65,6 +65,10 @@ void Ledger::set_dead_letters(PairId pair, std::uint64_t count) {
   accounts_.at(pair).dead_letters = count;
 }
 
+void Ledger::set_deletes_stopped(PairId pair, bool stopped) {
+  accounts_.at(pair).deletes_stopped = stopped;
+}
+
 void Ledger::reconciled(PairId pair, Time) { accounts_.at(pair).reconciled = true; }
 
 void Ledger::set_listening(bool listening, Time now) {
@@ -76,10 +80,11 @@ void Ledger::set_listening(bool listening, Time now) {
 }
 
 Ledger::Report Ledger::report_of(const Account& account, Time now) const {
-  Report report{account.pair,         0,
-                std::nullopt,         account.images.size(),
-                account.bytes_sum,    account.dead_letters,
-                account.last_success, account.last_error};
+  Report report{account.pair,           0,
+                std::nullopt,           account.images.size(),
+                account.bytes_sum,      account.dead_letters,
+                account.last_success,   account.last_error,
+                account.deletes_stopped};
   Time until = deaf_since_.value_or(now);
   std::optional<Time> oldest_push = account.waiting_on_bus;
   if (!account.pushes.empty())

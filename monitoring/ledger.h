@@ -56,6 +56,8 @@ class Ledger {
   void failed(PairId pair, LastError error);
   // How many images were given up. What they stand for is pending all the same: see pushed().
   void set_dead_letters(PairId pair, std::uint64_t count);
+  // Whether the breaker stops this pair's deletes until an operator allows them.
+  void set_deletes_stopped(PairId pair, bool stopped);
   // Everything that the source showed at `as_of` is at the target, but for what is pending.
   void reconciled(PairId pair, Time as_of);
   // While the bus is away, pushes may happen that we do not hear of: the clock of replicated_until
@@ -71,6 +73,7 @@ class Ledger {
     std::uint64_t dead_letters = 0;
     std::optional<Time> last_success;
     std::optional<LastError> last_error;  // none again after the next success
+    bool deletes_stopped = false;
   };
   [[nodiscard]] std::vector<Report> report(Time now) const;
 
@@ -87,6 +90,7 @@ class Ledger {
     bool reconciled = false;
     std::optional<Time> last_success;
     std::optional<LastError> last_error;
+    bool deletes_stopped = false;
   };
   [[nodiscard]] Report report_of(const Account& account, Time now) const;
 

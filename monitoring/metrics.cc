@@ -37,6 +37,7 @@ double seconds_of(Time time) {
 }
 
 constexpr std::array image_outcomes{"copied", "unchanged", "superseded", "failed", "dead_lettered"};
+constexpr std::array delete_outcomes{"deleted", "kept", "failed"};
 constexpr std::array event_outcomes{"accepted", "ignored", "duplicate", "malformed"};
 constexpr std::array blob_outcomes{"copied", "mounted", "present", "resumed"};
 constexpr std::array drift_kinds{"missing", "different", "incomplete", "extra", "conflict"};
@@ -74,6 +75,13 @@ struct Metrics::Families {
             "Bytes of pending images that have to be moved, as far as their manifests were read.");
   Family<Counter>& images =
       counter("transship_images_total", "Images dealt with, by how it ended.");
+  Family<Counter>& deletes = counter(
+      "transship_deletes_total",
+      "Tags that were to go from the target, under rules whose deletes propagate, by how it "
+      "ended.");
+  Family<Gauge>& deletes_stopped =
+      gauge("transship_deletes_stopped",
+            "1 while the breaker stops this rule's deletes, until an operator allows them.");
   Family<Counter>& blobs =
       counter("transship_blobs_total", "Blobs of copied images, by how they came to the target.");
   Family<Counter>& blob_bytes =
@@ -149,6 +157,9 @@ void Metrics::add_pair(const Pair& pair) {
   families_->reconcile_seconds.Add(labels);
   for (const char* outcome : image_outcomes)
     families_->images.Add(with(labels, "outcome", outcome));
+  families_->deletes_stopped.Add(labels);
+  for (const char* outcome : delete_outcomes)
+    families_->deletes.Add(with(labels, "outcome", outcome));
   for (const char* kind : drift_kinds) families_->drift.Add(with(labels, "kind", kind));
   families_->in_flight.Add({{"target", pair.target}});
   families_->dead_letters.Add({{"target", pair.target}});
@@ -164,11 +175,15 @@ void Metrics::remove_pair(const Pair& pair) {
   families_->lag.Remove(&families_->lag.Add(labels, lag_buckets));
   for (Family<Gauge>* family :
        {&families_->oldest_pending, &families_->replicated_until, &families_->pending_images,
-        &families_->pending_bytes, &families_->reconcile_success, &families_->reconcile_seconds}) {
+        &families_->pending_bytes, &families_->deletes_stopped, &families_->reconcile_success,
+        &families_->reconcile_seconds}) {
     family->Remove(&family->Add(labels));
   }
   for (const char* outcome : image_outcomes) {
     families_->images.Remove(&families_->images.Add(with(labels, "outcome", outcome)));
+  }
+  for (const char* outcome : delete_outcomes) {
+    families_->deletes.Remove(&families_->deletes.Add(with(labels, "outcome", outcome)));
   }
   for (const char* kind : drift_kinds) {
     families_->drift.Remove(&families_->drift.Add(with(labels, "kind", kind)));
@@ -210,6 +225,11 @@ void Metrics::image_done(const Pair& pair, std::string_view outcome) {
   families_->images.Add(with(labels_of(pair), "outcome", outcome)).Increment();
 }
 
+void Metrics::tags_deleted(const Pair& pair, std::string_view outcome, std::uint64_t count) {
+  families_->deletes.Add(with(labels_of(pair), "outcome", outcome))
+      .Increment(static_cast<double>(count));
+}
+
 void Metrics::lag_observed(const Pair& pair, std::chrono::duration<double> lag) {
   families_->lag.Add(labels_of(pair), lag_buckets).Observe(std::max(0.0, lag.count()));
 }
@@ -246,6 +266,7 @@ std::string Metrics::render(const Ledger& ledger, Time now) {
         report.replicated_until ? seconds_of(*report.replicated_until) : 0);
     families_->pending_images.Add(labels).Set(static_cast<double>(report.pending_images));
     families_->pending_bytes.Add(labels).Set(static_cast<double>(report.pending_bytes));
+    families_->deletes_stopped.Add(labels).Set(report.deletes_stopped ? 1 : 0);
   }
   families_->report_process();
   return prometheus::TextSerializer().Serialize(families_->registry.Collect());

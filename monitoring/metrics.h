@@ -31,6 +31,9 @@ class Metrics final : public Observer {
 
   // The daemon's side.
   void image_done(const Pair& pair, std::string_view outcome);
+  // A tag of the target was to go: deleted, kept (it is not ours to delete, or the breaker stopped
+  // it) or failed.
+  void tags_deleted(const Pair& pair, std::string_view outcome, std::uint64_t count = 1);
   void lag_observed(const Pair& pair, std::chrono::duration<double> lag);
   void events_seen(std::string_view registry, std::string_view outcome, std::uint64_t count = 1);
   void set_bus(bool connected, std::uint64_t pending_events);

@@ -23,7 +23,7 @@ asio::awaitable<Result<RemovedTag>> remove_tag(TagRemoval removal) {
     case Deletion::Outcome::deleted:
       break;
   }
-  RemovedTag removed{RemovalOutcome::deleted, deletion->by_digest, std::move(deletion->also)};
+  RemovedTag removed{RemovalOutcome::deleted, true, deletion->by_digest, std::move(deletion->also)};
   // It may have been pushed again meanwhile, and copied by another daemon.
   auto shown =
       co_await removal.source.head_manifest(removal.source_repository, oci::Reference(removal.tag));

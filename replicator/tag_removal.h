@@ -25,6 +25,7 @@ enum class RemovalOutcome {
 
 struct RemovedTag {
   RemovalOutcome outcome = RemovalOutcome::deleted;
+  bool deleted = false;             // it went, also where the source has it again now
   bool by_digest = false;           // its manifest went, and whatever was tagged with it meanwhile
   std::vector<oci::Tag> also = {};  // went with it
 };

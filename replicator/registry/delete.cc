@@ -116,6 +116,9 @@ asio::awaitable<Result<Registry::Deletion>> Registry::delete_manifest(oci::Repos
                                                                       MayGo may_go) {
   const std::string kept = fmt::format("{}:{} stays at {}, which deletes by digest alone",
                                        repository.str(), tag.str(), name());
+  // Twins that go at the same time: the first one takes the manifest, the others find it gone.
+  const auto turn = co_await tag_turns_.take(
+      repository, *oci::Tag::parse("deleting-" + std::string(digest.hex().substr(0, 64))));
   auto look = co_await look_at_tags(repository);
   if (!look) co_return fail(look.error());
   Deletion deletion;
@@ -150,7 +153,8 @@ asio::awaitable<Result<Registry::Deletion>> Registry::delete_manifest(oci::Repos
                                                " (deletes are not enabled at this registry; for "
                                                "docker-registry: storage.delete.enabled)");
   }
-  if (refusal && *status != 404) co_return fail(*refusal);
+  if (*status == 404) co_return Deletion{Deletion::Outcome::absent};
+  if (refusal) co_return fail(*refusal);
   (*look)->forget(digest);
   co_return deletion;
 }
