@@ -1,0 +1,129 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <asio.hpp>
+
+#include "daemon/delete_breaker.h"
+#include "daemon/placed_tags.h"
+#include "tests/support/process.h"
+
+namespace transship {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
+
+const PlacedBy by{"rule", "https://source", "https://target"};
+
+TEST(DeleteBreaker, LetsTenGoAndATenth) {
+  EXPECT_FALSE(DeleteBreaker::trips(10, 10));
+  EXPECT_TRUE(DeleteBreaker::trips(11, 11));
+  EXPECT_TRUE(DeleteBreaker::trips(11, 109));
+  EXPECT_FALSE(DeleteBreaker::trips(11, 110));
+  EXPECT_FALSE(DeleteBreaker::trips(1000, 10'000));
+  EXPECT_TRUE(DeleteBreaker::trips(1001, 10'000));
+}
+
+TEST(DeleteBreaker, CountsTheEventsOfAnHour) {
+  DeleteBreaker breaker;
+  const DeleteBreaker::Time start{};
+  std::uint64_t tags = 50;
+  for (int i = 0; i < 10; ++i) EXPECT_TRUE(breaker.allows(by, tags--, start));
+  EXPECT_FALSE(breaker.allows(by, tags, start));
+  PlacedBy other = by;
+  other.target = "https://other";
+  EXPECT_TRUE(breaker.allows(other, tags, start)) << "each target for itself";
+  breaker.take_back(by);
+  EXPECT_TRUE(breaker.allows(by, tags, start + std::chrono::minutes(59)));
+  EXPECT_FALSE(breaker.allows(by, tags, start + std::chrono::minutes(59)));
+  EXPECT_TRUE(breaker.allows(by, tags, start + std::chrono::minutes(60)));
+  EXPECT_EQ(breaker.within_window(by), 2u);
+  breaker.reset(by);
+  EXPECT_EQ(breaker.within_window(by), 0u);
+}
+
+class PlacedTagsTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<PlacedTags> open() {
+    return std::make_unique<PlacedTags>(loop.get_executor(), directory.path(),
+                                        [this](const Error& error) { trouble.push_back(error); });
+  }
+  template <class T>
+  T wait(asio::awaitable<T> work) {
+    std::optional<T> result;
+    asio::co_spawn(loop, std::move(work),
+                   [&](const std::exception_ptr&, T value) { result = std::move(value); });
+    loop.restart();
+    loop.run();
+    return std::move(*result);
+  }
+  static PlacedTag tag(const std::string& name, const std::string& digest = "sha256:1") {
+    return {"team/app", name, "mirror/team/app", digest};
+  }
+
+  testing::TemporaryDirectory directory;
+  asio::io_context loop;
+  std::vector<Error> trouble;
+};
+
+TEST_F(PlacedTagsTest, RemembersAcrossProcessesAndForgets) {
+  open()->note(by, tag("v1"));  // written at the end
+  const auto one = open();
+  const auto other = open();  // at the same time
+  EXPECT_EQ(wait(one->find(by, "team/app", "v1")), tag("v1"));
+  one->note(by, tag("v1", "sha256:2"));
+  one->note(by, tag("v2"));
+  EXPECT_THAT(wait(one->in_repository(by, "team/app")),
+              UnorderedElementsAre(tag("v1", "sha256:2"), tag("v2")));
+  EXPECT_EQ(wait(other->find(by, "team/app", "v1")), tag("v1", "sha256:2"));
+  EXPECT_EQ(wait(other->standing(by)).tags, 2u);
+  EXPECT_THAT(wait(other->repositories(by)), ElementsAre("team/app"));
+  other->forget(by, tag("v1"));
+  EXPECT_EQ(wait(other->standing(by)).tags, 1u);
+  EXPECT_EQ(wait(one->find(by, "team/app", "v1")), std::nullopt);
+  EXPECT_THAT(trouble, IsEmpty());
+}
+
+TEST_F(PlacedTagsTest, BelongsToARuleAndBothRegistries) {
+  const auto placed = open();
+  placed->note(by, tag("v1"));
+  for (const PlacedBy& other :
+       {PlacedBy{"other", by.source, by.target}, PlacedBy{by.rule, "https://elsewhere", by.target},
+        PlacedBy{by.rule, by.source, "https://elsewhere"}}) {
+    EXPECT_EQ(wait(placed->find(other, "team/app", "v1")), std::nullopt);
+    EXPECT_EQ(wait(placed->standing(other)).tags, 0u);
+  }
+}
+
+TEST_F(PlacedTagsTest, RemembersWhatTheBreakerStopped) {
+  const auto placed = open();
+  EXPECT_FALSE(wait(placed->standing(by)).stopped);
+  placed->set_stopped(by, true);
+  EXPECT_TRUE(wait(placed->standing(by)).stopped);
+  const auto other = open();
+  EXPECT_TRUE(wait(other->standing(by)).stopped);
+  placed->set_stopped(by, false);
+  EXPECT_FALSE(wait(placed->standing(by)).stopped);
+}
+
+TEST_F(PlacedTagsTest, ABrokenFileIsBegunAnew) {
+  testing::write_file(directory / "placed-tags.db", std::string(5000, 'x'));
+  const auto placed = open();
+  placed->note(by, tag("v1"));
+  EXPECT_EQ(wait(placed->find(by, "team/app", "v1")), tag("v1"));
+  EXPECT_THAT(trouble, IsEmpty());
+}
+
+TEST_F(PlacedTagsTest, WithoutAFileThereAreNoneAndThatIsSaidOnce) {
+  testing::write_file(directory / "file", "");
+  PlacedTags placed(loop.get_executor(), directory / "file",
+                    [this](const Error& error) { trouble.push_back(error); });
+  placed.note(by, tag("v1"));
+  EXPECT_EQ(wait(placed.find(by, "team/app", "v1")), std::nullopt);
+  EXPECT_EQ(wait(placed.standing(by)).tags, 0u);
+  EXPECT_EQ(trouble.size(), 1u);
+}
+
+}  // namespace
+}  // namespace transship
