@@ -21,9 +21,11 @@ class Commands : public ::testing::Test {
                  const std::string& targets = "[target]") {
     write_file(config(),
                fmt::format("registries:\n  source: {{url: '{}'}}\n  target: {{url: '{}'}}\n{}"
+                           "state: '{}'\n"
                            "retry: {{attempts: 2, first_pause: 10ms, longest_pause: 50ms}}\n"
                            "rules:\n  - {{name: r, source: source, targets: {}, {}}}\n",
-                           source.url(), target.url(), more_registries, targets, rule));
+                           source.url(), target.url(), more_registries,
+                           (directory / "state").string(), targets, rule));
   }
   [[nodiscard]] std::string config() const { return (directory / "transship.yaml").string(); }
   [[nodiscard]] Finished command(std::vector<std::string> words) const {

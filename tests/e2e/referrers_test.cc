@@ -32,9 +32,10 @@ class ReferrersCommands : public ::testing::Test {
                  const std::string& rule = "repositories: '**'") {
     write_file(config(),
                fmt::format("registries:\n  source: {{url: '{}'}}\n  target: {{url: '{}'}}\n"
+                           "state: '{}'\n"
                            "retry: {{attempts: 2, first_pause: 10ms, longest_pause: 50ms}}\n"
                            "rules:\n  - {{name: r, source: source, targets: [target], {}}}\n",
-                           source, target, rule));
+                           source, target, (directory_ / "state").string(), rule));
   }
   [[nodiscard]] std::string config() const { return (directory_ / "transship.yaml").string(); }
   // The JSON Lines of a command.
