@@ -59,10 +59,13 @@ class Search {
   asio::awaitable<Result<std::vector<NamedReferrer>>> run(std::vector<oci::Digest> subjects);
 
  private:
-  asio::awaitable<Result<void>> find_tags(std::size_t subjects);
-  asio::awaitable<Result<void>> look(oci::Digest subject);
-  asio::awaitable<Result<void>> look_at_lists(oci::Digest subject);
-  asio::awaitable<Result<void>> look_at_tags(oci::Digest subject);
+  using Subjects = std::vector<oci::Digest>;
+  asio::awaitable<Result<void>> look(const Subjects& subjects, bool first);
+  asio::awaitable<Result<void>> list_tags();
+  asio::awaitable<Result<void>> ask_api(oci::Digest subject, bool& has_api);
+  asio::awaitable<Result<void>> read_fallback_tag(oci::Digest subject);
+  asio::awaitable<Result<void>> read_signature_tags(const Subjects& subjects);
+  asio::awaitable<Result<void>> read_signature_tag(oci::Digest subject, oci::Tag tag);
   [[nodiscard]] std::vector<std::string> tags_to_ask(const oci::Digest& subject) const;
   [[nodiscard]] bool may_have(const std::string& tag) const;
   Result<void> add(NamedReferrer referrer);
@@ -72,14 +75,11 @@ class Search {
   TagList tags_;  // null: not known
   ReferrersLimits limits_;
   std::vector<NamedReferrer> found_;
-  std::set<std::pair<oci::Digest, std::optional<oci::Tag>>> known_;  // found, or looked for
+  std::set<std::pair<oci::Digest, std::optional<oci::Tag>>> known_;
   std::size_t bytes_ = 0;
 };
 
-asio::awaitable<Result<std::vector<NamedReferrer>>> Search::run(std::vector<oci::Digest> subjects) {
-  if (!tags_) {
-    if (auto listed = co_await find_tags(subjects.size()); !listed) co_return fail(listed.error());
-  }
+asio::awaitable<Result<std::vector<NamedReferrer>>> Search::run(Subjects subjects) {
   std::set<oci::Digest> looked_at(subjects.begin(), subjects.end());
   for (std::size_t depth = 0; !subjects.empty(); ++depth) {
     if (depth >= limits_.depth) {
@@ -87,9 +87,7 @@ asio::awaitable<Result<std::vector<NamedReferrer>>> Search::run(std::vector<oci:
                      fmt::format("referrers of referrers deeper than {} levels", limits_.depth));
     }
     const std::size_t before = found_.size();
-    auto looked =
-        co_await for_each_index(subjects.size(), [&](std::size_t i) { return look(subjects[i]); });
-    if (!looked) co_return fail(looked.error());
+    if (auto looked = co_await look(subjects, depth == 0); !looked) co_return fail(looked.error());
     subjects.clear();
     for (std::size_t i = before; i < found_.size(); ++i) {
       if (looked_at.insert(found_[i].digest).second) subjects.push_back(found_[i].digest);
@@ -98,57 +96,82 @@ asio::awaitable<Result<std::vector<NamedReferrer>>> Search::run(std::vector<oci:
   co_return std::move(found_);
 }
 
-asio::awaitable<Result<void>> Search::find_tags(std::size_t subjects) {
-  if (registry_.tag_lists().cost(repository_) > subjects * usual_suffixes.size())
-    co_return Result<void>{};
+// Over a long link time is counted in round trips: one for the lists, and one more where they say
+// that there is something. Where there are so many tags that a list costs more than to ask for the
+// usual ones, they are asked for at once.
+asio::awaitable<Result<void>> Search::look(const Subjects& subjects, bool first) {
+  const bool lists_tags =
+      first && !tags_ &&
+      registry_.tag_lists().cost(repository_) <= subjects.size() * usual_suffixes.size();
+  bool has_api = true;
+  TaskGroup group(co_await asio::this_coro::executor);
+  group.spawn(lists_tags ? list_tags() : read_signature_tags(subjects));
+  group.spawn(for_each_index(subjects.size(),
+                             [&](std::size_t i) { return ask_api(subjects[i], has_api); }));
+  if (auto listed = co_await group.join(); !listed) co_return listed;
+  TaskGroup rest(co_await asio::this_coro::executor);
+  if (lists_tags) rest.spawn(read_signature_tags(subjects));
+  if (!has_api) {
+    rest.spawn(for_each_index(subjects.size(),
+                              [&](std::size_t i) { return read_fallback_tag(subjects[i]); }));
+  }
+  co_return co_await rest.join();
+}
+
+asio::awaitable<Result<void>> Search::list_tags() {
   auto tags = co_await registry_.tag_lists().now(repository_);
   if (tags) {
     tags_ = *tags;
   } else if (tags.error().kind == ErrorKind::transient ||
              tags.error().kind == ErrorKind::throttled) {
     co_return fail(tags.error());
-  }  // else it lists none for us, and the usual tags are asked for
+  }  // else it lists none for us
   co_return Result<void>{};
 }
 
-asio::awaitable<Result<void>> Search::look(oci::Digest subject) {
-  TaskGroup group(co_await asio::this_coro::executor);
-  group.spawn(look_at_lists(subject));
-  group.spawn(look_at_tags(subject));
-  co_return co_await group.join();
-}
-
-asio::awaitable<Result<void>> Search::look_at_lists(oci::Digest subject) {
+asio::awaitable<Result<void>> Search::ask_api(oci::Digest subject, bool& has_api) {
   auto listed = co_await registry_.list_referrers(repository_, subject);
   if (!listed) co_return fail(listed.error());
-  std::vector<oci::Digest> digests;
-  if (*listed) {
-    for (const oci::Descriptor& referrer : **listed) digests.push_back(referrer.digest);
-  } else if (may_have(oci::fallback_tag(subject).str())) {
-    auto under_tag = co_await listed_under_tag(registry_, repository_, subject);
-    if (!under_tag) co_return fail(under_tag.error());
-    digests = std::move(*under_tag);
+  if (!*listed) {
+    has_api = false;
+    co_return Result<void>{};
   }
-  for (oci::Digest& digest : digests) {
+  for (oci::Descriptor& referrer : **listed) {
+    if (auto added = add({std::move(referrer.digest), subject}); !added) co_return added;
+  }
+  co_return Result<void>{};
+}
+
+asio::awaitable<Result<void>> Search::read_fallback_tag(oci::Digest subject) {
+  if (!may_have(oci::fallback_tag(subject).str())) co_return Result<void>{};
+  auto digests = co_await listed_under_tag(registry_, repository_, subject);
+  if (!digests) co_return fail(digests.error());
+  for (oci::Digest& digest : *digests) {
     if (auto added = add({std::move(digest), subject}); !added) co_return added;
   }
   co_return Result<void>{};
 }
 
-asio::awaitable<Result<void>> Search::look_at_tags(oci::Digest subject) {
-  for (const std::string& name : tags_to_ask(subject)) {
-    auto tag = oci::Tag::parse(name);
-    if (!tag) continue;
-    auto manifest = co_await registry_.get_manifest(repository_, *tag);
-    if (!manifest) co_return fail(manifest.error());
-    if (!*manifest) continue;
-    bytes_ += (*manifest)->bytes.size();
-    auto shared = std::make_shared<const oci::Manifest>(std::move(**manifest));
-    const oci::Digest digest = shared->digest;
-    auto added = add({digest, subject, std::move(*tag), std::move(shared)});
-    if (!added) co_return added;
+asio::awaitable<Result<void>> Search::read_signature_tags(const Subjects& subjects) {
+  std::vector<std::pair<oci::Digest, oci::Tag>> tags;
+  for (const oci::Digest& subject : subjects) {
+    for (const std::string& name : tags_to_ask(subject)) {
+      if (auto tag = oci::Tag::parse(name)) tags.emplace_back(subject, std::move(*tag));
+    }
   }
-  co_return Result<void>{};
+  co_return co_await for_each_index(tags.size(), [&](std::size_t i) {
+    return read_signature_tag(tags[i].first, tags[i].second);
+  });
+}
+
+asio::awaitable<Result<void>> Search::read_signature_tag(oci::Digest subject, oci::Tag tag) {
+  auto manifest = co_await registry_.get_manifest(repository_, tag);
+  if (!manifest) co_return fail(manifest.error());
+  if (!*manifest) co_return Result<void>{};
+  bytes_ += (*manifest)->bytes.size();
+  auto shared = std::make_shared<const oci::Manifest>(std::move(**manifest));
+  const oci::Digest digest = shared->digest;
+  co_return add({digest, std::move(subject), std::move(tag), std::move(shared)});
 }
 
 std::vector<std::string> Search::tags_to_ask(const oci::Digest& subject) const {

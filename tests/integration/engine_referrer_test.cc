@@ -13,8 +13,6 @@ class EngineReferrerTest : public EngineReferrersTest {
     to_->hold("a", "v1", image_);
   }
   ImageResult bring(const std::string& image) { return get(copy_referrer(job_for(image))); }
-
-  const TestImage image_ = make_image(1);
 };
 
 TEST_F(EngineReferrerTest, LateOnesOfAnImageThatIsInStep) {

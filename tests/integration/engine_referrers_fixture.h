@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "replicator/image_plan.h"
 #include "replicator/image_referrers.h"
@@ -76,7 +77,11 @@ class EngineReferrersTest : public EngineTest {
     registry.hold("a", referrers_tag(subject.digest()), make_index(referrers));
   }
 
+  // What faults refer to, before their servers: requests may still be under way at a test's end.
   const std::string kind_ = "application/vnd.example.sbom";
+  const TestImage image_ = make_image(1);
+  std::atomic<std::size_t> asked_ = 0;
+  std::vector<TestImage> made_;
   std::optional<MemoryRegistry> from_;
   std::optional<MemoryRegistry> to_;
   registry::Registry* source_ = nullptr;

