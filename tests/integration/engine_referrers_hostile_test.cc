@@ -189,8 +189,9 @@ TEST_F(EngineReferrersHostileTest, AnswersThatMeanThatThereIsNoApi) {
     const TestImage sbom = make_referrer(image_, kind_, 1);
     hold_image();
     hold_listed(*from_, image_, {sbom});
-    answer_lists([this](const HostRequest&) {
-      ++asked;
+    asked_ = 0;
+    answer_lists([this, c](const HostRequest&) {
+      ++asked_;
       return HostReply{c.status, {{"Content-Type", c.type}}, "<html>{}"};
     });
     copy("a:v1");
