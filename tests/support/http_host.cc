@@ -21,8 +21,10 @@ MHD_Result add_to_map(void* map, MHD_ValueKind kind, const char* key, const char
     std::transform(name.begin(), name.end(), name.begin(),
                    [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   }
-  static_cast<std::map<std::string, std::string>*>(map)->emplace(std::move(name),
-                                                                 value != nullptr ? value : "");
+  const std::string text = value != nullptr ? value : "";
+  const auto [entry, is_new] =
+      static_cast<std::map<std::string, std::string>*>(map)->emplace(std::move(name), text);
+  if (!is_new && kind == MHD_GET_ARGUMENT_KIND) entry->second += " " + text;
   return MHD_YES;
 }
 

@@ -16,7 +16,7 @@ namespace transship::testing {
 struct HostRequest {
   std::string method;
   std::string path;                            // decoded
-  std::map<std::string, std::string> query;    // decoded
+  std::map<std::string, std::string> query;    // decoded; repeated ones with a blank between
   std::map<std::string, std::string> headers;  // names in lower case
   std::string body;
   bool complete = false;  // the whole body has come

@@ -49,6 +49,8 @@ Finished run(std::vector<std::string> command, std::vector<std::string> extra_en
 
 // A port of 127.0.0.1 that nobody listens on now; never given twice in a row.
 std::uint16_t free_port();
+// Whether somebody listens on a port of 127.0.0.1.
+bool listens(std::uint16_t port);
 
 // A directory that goes with its owner.
 class TemporaryDirectory {

@@ -15,8 +15,9 @@ DockerRegistry::DockerRegistry(Options options) : options_(std::move(options)) {
       "version: 0.1\n"
       "log: {{level: error, accesslog: {{disabled: true}}}}\n"
       "storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: {}}}}}\n"
-      "http: {{addr: '127.0.0.1:{}'}}\n",
-      (directory_ / "data").string(), options_.deletes, options_.port);
+      "http: {{addr: '127.0.0.1:{}'{}}}\n",
+      (directory_ / "data").string(), options_.deletes, options_.port,
+      options_.tls.empty() ? "" : ", tls: " + options_.tls);
   if (!options_.notify_url.empty()) {
     configuration += fmt::format(
         "notifications:\n  endpoints:\n"
@@ -31,8 +32,7 @@ DockerRegistry::DockerRegistry(Options options) : options_(std::move(options)) {
 void DockerRegistry::start() {
   process_ = Process({"docker-registry", "serve", (directory_ / "config.yml").string()},
                      directory_ / "log");
-  if (!eventually([&] { return http("GET", url() + "/v2/").status != 0 || !process_.running(); }) ||
-      !process_.running()) {
+  if (!eventually([&] { return listens(port()) || !process_.running(); }) || !process_.running()) {
     throw std::runtime_error("docker-registry does not start: " + process_.output());
   }
 }

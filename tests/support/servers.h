@@ -16,13 +16,20 @@ class DockerRegistry {
     bool deletes = true;
     std::uint16_t port = 0;  // 0: a free one
     std::string extra;       // more YAML, at the top level
+    std::string tls = {};    // the http.tls section, in braces: then it speaks HTTPS
   };
   explicit DockerRegistry(Options options);
   DockerRegistry() : DockerRegistry(Options{}) {}
 
-  [[nodiscard]] std::string url() const { return "http://" + host(); }
+  [[nodiscard]] std::string url() const {
+    return (options_.tls.empty() ? "http://" : "https://") + host();
+  }
   [[nodiscard]] std::string host() const { return "127.0.0.1:" + std::to_string(options_.port); }
   [[nodiscard]] std::uint16_t port() const { return options_.port; }
+  // Where it keeps repositories/ and blobs/, in the layout of its filesystem driver.
+  [[nodiscard]] std::filesystem::path storage() const {
+    return directory_.path() / "data" / "docker" / "registry" / "v2";
+  }
   void stop() { process_.kill(); }
   void start();  // again, with what it held
 
