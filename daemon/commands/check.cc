@@ -20,6 +20,16 @@ struct Reached {
   std::optional<Error> error;
 };
 
+// Where an operator should look.
+std::string with_hint(const config::Registry& registry, const Error& error) {
+  if (error.unanswered && error.message.find("certificate") != std::string::npos)
+    return fmt::format("{} (see registries.{}.tls)", error.message, registry.name);
+  if (error.kind != ErrorKind::unauthorized) return error.message;
+  const bool anonymous = std::holds_alternative<config::AnonymousAuth>(registry.auth);
+  return fmt::format("{} ({} registries.{}.auth)", error.message,
+                     anonymous ? "no credentials are configured: see" : "see", registry.name);
+}
+
 asio::awaitable<std::vector<Reached>> reach_all(http::Client& client,
                                                 const config::Config& config) {
   std::vector<Reached> all;
@@ -27,8 +37,12 @@ asio::awaitable<std::vector<Reached>> reach_all(http::Client& client,
   Fleet fleet(client, config, observer, std::chrono::seconds(5));
   for (const config::Registry& registry : config.registries) {
     auto answered = co_await fleet.registry(registry.name).check_access();
-    all.push_back(
-        {"registry " + registry.name, answered ? std::nullopt : std::optional(answered.error())});
+    Reached reached{"registry " + registry.name, std::nullopt};
+    if (!answered) {
+      reached.error = answered.error();
+      reached.error->message = with_hint(registry, answered.error());
+    }
+    all.push_back(std::move(reached));
   }
   if (const auto* jetstream = std::get_if<config::JetStreamBus>(&config.bus)) {
     bus::JetStreamOptions options{jetstream->servers, jetstream->stream, jetstream->subjects};

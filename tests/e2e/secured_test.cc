@@ -144,6 +144,10 @@ TEST_F(Secured, AWrongPasswordIsAnAnswerAndAWrongAuthorityIsNone) {
     configure(plain(open), secured(tls() + ", " + credentials));
     const std::string said = check("target", 1);
     EXPECT_NE(said.find("401"), std::string::npos) << said;
+    EXPECT_NE(said.find("registries.target.auth"), std::string::npos) << said;
+    EXPECT_EQ(said.find("no credentials are configured") != std::string::npos,
+              credentials == "auth: anonymous")
+        << said;
     EXPECT_EQ(total_of({"sync"}, 1)["failed"], 2);
   }
   for (const std::string& trust :
@@ -151,6 +155,7 @@ TEST_F(Secured, AWrongPasswordIsAnAnswerAndAWrongAuthorityIsNone) {
     configure(plain(open), secured(trust + basic(password)));
     const std::string said = check("target", 1);
     EXPECT_NE(said.find("certificate"), std::string::npos) << said;
+    EXPECT_NE(said.find("registries.target.tls"), std::string::npos) << said;
     EXPECT_EQ(command({"sync"}).exit_code, 3);
   }
   EXPECT_TRUE(
@@ -176,14 +181,14 @@ TEST_F(Secured, MutualTls) {
   configure(secured(own), plain(copy));
   EXPECT_EQ(total_of({"sync"}, 0)["copied"], 2);
   EXPECT_EQ(incompleteness(copy.url(), "team/app", "v1"), "");
-  // Without one, or with one that nobody signed, there is no answer.
+  // Without one, or with one that nobody signed, the registry hangs up: that is no answer, and
+  // what it says first, if anything, may be lost.
   const std::string foreign =
       fmt::format(", cert_file: '{}', key_file: '{}'", certificates.other_authority(),
                   certificates.key("other"));
   for (const std::string& wrong : {std::string(), foreign}) {
     configure(plain(open), secured(wrong));
-    const std::string said = check("target", 1);
-    EXPECT_NE(said.find("certificate"), std::string::npos) << said;
+    EXPECT_NE(check("target", 1), "ok");
     EXPECT_EQ(command({"sync"}).exit_code, 3);
   }
 }

@@ -195,11 +195,11 @@ asio::awaitable<Result<void>> Authorizer::fetch(Token& token, const Scopes& scop
   if (!body) co_return fail(body.error().with_context("the token server " + realm));
   if (head->status != 200) {
     const bool later = head->status >= 500;
-    Error error{
-        head->status == 429 ? ErrorKind::throttled
-        : later             ? ErrorKind::transient
-                            : ErrorKind::unauthorized,
-        fmt::format("the token server {} answered {} for {}", realm, head->status, key_of(scopes))};
+    Error error{head->status == 429 ? ErrorKind::throttled
+                : later             ? ErrorKind::transient
+                                    : ErrorKind::unauthorized,
+                fmt::format("the token server {} answered {}{}{}", realm, head->status,
+                            scopes.empty() ? "" : " for ", key_of(scopes))};
     if (const auto after = head->header("retry-after")) {
       const auto seconds = parse_retry_after(*after, static_cast<long>(std::time(nullptr)));
       if (seconds) error.retry_after = std::chrono::seconds(*seconds);
