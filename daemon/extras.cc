@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "daemon/delete_breaker.h"
+#include "daemon/routes.h"
 #include "replicator/oci/referrers_tag.h"
 
 namespace transship {
@@ -23,7 +24,7 @@ std::string Extras::why_stopped() const {
 
 ExtraSearch::ExtraSearch(Fleet& fleet, const config::Config& config, PlacedTags& placed,
                          const config::Rule& rule, std::vector<std::string> targets, bool forgets)
-    : fleet_(fleet), placed_(placed), rule_(rule), forgets_(forgets) {
+    : fleet_(fleet), config_(config), placed_(placed), rule_(rule), forgets_(forgets) {
   for (const std::string& target : targets)
     sides_.push_back({target, PlacedBy::of(config, rule, target), {target, {}, {}, {}}});
 }
@@ -113,18 +114,48 @@ asio::awaitable<void> ExtraSearch::look(const Candidate& candidate,
 }
 
 asio::awaitable<void> ExtraSearch::look_at_target(const Placement& placement) {
+  auto extra = co_await is_extra(placement);
+  if (!extra) {
+    placement.side->found.failures.push_back({placement.tag.image(), extra.error()});
+  } else if (*extra) {
+    placement.side->found.tags.push_back(placement.tag);
+  }
+}
+
+// The target shows it as it was placed, and no other rule wants it there.
+asio::awaitable<Result<bool>> ExtraSearch::is_extra(const Placement& placement) {
   auto repository = oci::Repository::parse(placement.tag.repository);
   auto tag = oci::Tag::parse(placement.tag.tag);
-  if (!repository || !tag) co_return;
+  if (!repository || !tag) co_return false;
   auto shown =
       co_await fleet_.registry(placement.side->target).head_manifest(std::move(*repository), *tag);
-  if (!shown) {
-    placement.side->found.failures.push_back({placement.tag.image(), shown.error()});
-  } else if (*shown && (*shown)->digest.str() == placement.tag.digest) {
-    placement.side->found.tags.push_back(placement.tag);
-  } else if (forgets_) {
-    placed_.forget(placement.side->by, placement.tag);
+  if (!shown) co_return fail(shown.error());
+  if (!*shown || (*shown)->digest.str() != placement.tag.digest) {
+    if (forgets_) placed_.forget(placement.side->by, placement.tag);
+    co_return false;
   }
+  auto claimed = co_await is_claimed(fleet_, config_, rule_, placement.side->target, placement.tag);
+  if (!claimed) co_return fail(claimed.error());
+  co_return !*claimed;
+}
+
+asio::awaitable<Result<bool>> is_claimed(Fleet& fleet, const config::Config& config,
+                                         const config::Rule& rule, std::string target,
+                                         PlacedTag tag) {
+  for (const config::Rule& other : config.rules) {
+    const bool goes_there =
+        std::find(other.targets.begin(), other.targets.end(), target) != other.targets.end();
+    if (&other == &rule || !goes_there || !other.tags.matches(tag.tag)) continue;
+    const auto source = source_of(other, tag.repository);
+    if (!source || (other.source == rule.source && *source == tag.source_repository)) continue;
+    auto repository = oci::Repository::parse(*source);
+    auto name = oci::Tag::parse(tag.tag);
+    if (!repository || !name) continue;
+    auto shown = co_await fleet.registry(other.source).head_manifest(std::move(*repository), *name);
+    if (!shown) co_return fail(shown.error());
+    if (*shown) co_return true;
+  }
+  co_return false;
 }
 
 }  // namespace transship

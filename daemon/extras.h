@@ -63,12 +63,14 @@ class ExtraSearch {
     PlacedTag tag;
   };
 
+  asio::awaitable<Result<bool>> is_extra(const Placement& placement);
   [[nodiscard]] bool is_wanted(const PlacedTag& tag) const;
   void add(Side& side, PlacedTag tag);
   asio::awaitable<void> look(const Candidate& candidate, const std::vector<Placement>& placements);
   asio::awaitable<void> look_at_target(const Placement& placement);
 
   Fleet& fleet_;
+  const config::Config& config_;
   PlacedTags& placed_;
   const config::Rule& rule_;
   bool forgets_;
@@ -76,5 +78,11 @@ class ExtraSearch {
   std::set<std::string> seen_;
   std::map<Candidate, std::vector<Placement>> candidates_;
 };
+
+// Whether another rule has a say: it carries another image to this very tag of the target, and its
+// source has it. Costs a request only where there is such a rule. Errors: what the source says.
+asio::awaitable<Result<bool>> is_claimed(Fleet& fleet, const config::Config& config,
+                                         const config::Rule& rule, std::string target,
+                                         PlacedTag tag);
 
 }  // namespace transship

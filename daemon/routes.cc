@@ -22,6 +22,28 @@ bool wants(const config::Rule& rule, std::string_view repository, std::string_vi
                                                           : rule.tags.matches(reference);
 }
 
+std::optional<std::string> source_of(const config::Rule& rule, std::string_view target_repository) {
+  constexpr std::string_view placeholder = "{repository}";
+  const std::string& rename = rule.rename;
+  std::size_t times = 0;
+  for (std::size_t at = rename.find(placeholder); at != std::string::npos;
+       at = rename.find(placeholder, at + placeholder.size()))
+    ++times;
+  const std::size_t fixed = rename.size() - times * placeholder.size();
+  std::string source;
+  if (times == 0) {  // a rule of one repository, named in full
+    const auto literal = rule.repositories.literal();
+    if (literal && literal->size() == 1) source = literal->front();
+  } else if (target_repository.size() > fixed) {
+    source = target_repository.substr(rename.find(placeholder),
+                                      (target_repository.size() - fixed) / times);
+  }
+  if (source.empty() || rule.target_repository(source) != target_repository ||
+      !rule.repositories.matches(source))
+    return std::nullopt;
+  return source;
+}
+
 Routes::Routes(const config::Config& config) : config_(config) {
   for (const config::Rule& rule : config.rules) {
     for (const std::string& target : rule.targets) {

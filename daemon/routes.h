@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,10 @@ struct Route {
 // carries referrers, what may refer to an image of its repositories: a signature tag, a manifest
 // that was pushed by digest alone.
 bool wants(const config::Rule& rule, std::string_view repository, std::string_view reference);
+
+// The repository of the source that a rule would carry to this one of its targets, where there is
+// one: rename, undone.
+std::optional<std::string> source_of(const config::Rule& rule, std::string_view target_repository);
 
 class Routes {
  public:

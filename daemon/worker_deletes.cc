@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <asio/co_spawn.hpp>
 
+#include "daemon/extras.h"
 #include "daemon/log.h"
 #include "daemon/worker.h"
 #include "replicator/oci/referrers_tag.h"
@@ -151,6 +152,9 @@ asio::awaitable<Result<bool>> Worker::remove(WorkItem& item, const config::Rule&
   if (!placed || placed->repository != item.target_repository.str()) co_return false;
   auto digest = oci::Digest::parse(placed->digest);
   if (!digest) co_return false;
+  auto claimed = co_await is_claimed(shared_.fleet, shared_.config, rule, target_name_, *placed);
+  if (!claimed) co_return fail(claimed.error());
+  if (*claimed) co_return false;
   if (!co_await breaker_allows(by, item, allowed)) co_return false;
   std::size_t taken = 1;  // of what the breaker allows
   const auto running = manifest_deletes_.insert(manifest_deletes_.end(), {item.target_repository});
@@ -232,6 +236,11 @@ asio::awaitable<Result<bool>> Worker::twin_may_go(const PlacedBy& by, const Work
   auto lacks = co_await shared_.fleet.registry(item.names.source)
                    .plainly_lacks(item.source_repository, twin);
   if (!lacks || !*lacks) co_return lacks;
+  const config::Rule* rule = shared_.config.find_rule(by.rule);
+  if (rule == nullptr) co_return false;
+  auto claimed = co_await is_claimed(shared_.fleet, shared_.config, *rule, target_name_, *other);
+  if (!claimed) co_return fail(claimed.error());
+  if (*claimed) co_return false;
   if (!co_await breaker_allows(by, item, allowed)) co_return false;
   ++taken;
   co_return true;

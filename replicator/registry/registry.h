@@ -33,8 +33,8 @@ class Registry {
   asio::awaitable<Semaphore::Place> connect() { return transport_.connect(); }
   // One that is free now.
   std::optional<Semaphore::Place> try_connect() { return transport_.try_connect(); }
-  // Whether it asks for a pause that is short enough to be made within a try. The next request makes
-  // it by itself.
+  // Whether it asks for a pause that is short enough to be made within a try. The next request
+  // makes it by itself.
   [[nodiscard]] bool asks_for_short_pause(const Error& error) const {
     return error.kind == ErrorKind::throttled && error.retry_after &&
            *error.retry_after <= transport_.options().longest_wait;

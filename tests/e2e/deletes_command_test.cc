@@ -277,6 +277,26 @@ TEST_P(DeleteCommands, ANamedImageIsDeletedAndNotFound) {
   EXPECT_NE(target.digest_of("team/app", "v02"), "");
 }
 
+TEST_P(DeleteCommands, WhatAnotherRuleCarriesThereStays) {
+  MemoryRegistry other;
+  const TestImage image = make_image(1);
+  source.hold("team/app", "v1", image);
+  other.hold("app", "v1", image);
+  write_file(config(),
+             fmt::format("registries:\n  source: {{url: '{}'}}\n  other: {{url: '{}'}}\n"
+                         "  target: {{url: '{}'}}\nstate: '{}'\nrules:\n"
+                         "  - {{name: r, source: source, targets: [target], repositories: '**', "
+                         "deletes: propagate}}\n"
+                         "  - {{name: s, source: other, targets: [target], repositories: '**', "
+                         "rename: 'team/{{repository}}'}}\n",
+                         source.url(), other.url(), target.url(), (directory / "state").string()));
+  lines({"sync"}, 0);
+  source.drop_tag("team/app", "v1");
+  EXPECT_TRUE(of_type(lines({"sync"}, 0), "delete").empty());
+  other.drop_tag("app", "v1");
+  EXPECT_EQ(lines({"sync"}, 0).back()["deleted"], 1);
+}
+
 TEST_P(DeleteCommands, AStateDirectoryThatCannotBeWrittenIsSaidOnceAndStopsNothing) {
   hold_tags(30);
   write_file(directory / "file", "");

@@ -5,6 +5,7 @@
 
 #include "daemon/delete_breaker.h"
 #include "daemon/placed_tags.h"
+#include "daemon/routes.h"
 #include "tests/support/process.h"
 
 namespace transship {
@@ -41,6 +42,20 @@ TEST(DeleteBreaker, CountsTheEventsOfAnHour) {
   EXPECT_EQ(breaker.within_window(by), 2u);
   breaker.reset(by);
   EXPECT_EQ(breaker.within_window(by), 0u);
+}
+
+TEST(SourceOf, UndoesTheRename) {
+  config::Rule rule;
+  rule.repositories = *config::RepositoryPatterns::parse({"team/**"});
+  EXPECT_EQ(source_of(rule, "team/app"), "team/app");
+  EXPECT_EQ(source_of(rule, "other/app"), std::nullopt) << "it does not match";
+  rule.rename = "mirror/{repository}/copy";
+  EXPECT_EQ(source_of(rule, "mirror/team/app/copy"), "team/app");
+  EXPECT_EQ(source_of(rule, "team/app"), std::nullopt);
+  EXPECT_EQ(source_of(rule, "mirror/copy"), std::nullopt);
+  rule.rename = "{repository}/of/{repository}";
+  EXPECT_EQ(source_of(rule, "team/a/of/team/a"), "team/a");
+  EXPECT_EQ(source_of(rule, "team/a/of/team/b"), std::nullopt);
 }
 
 class PlacedTagsTest : public ::testing::Test {
