@@ -1,5 +1,8 @@
 #include "daemon/placed_tags.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <asio/post.hpp>
 #include <asio/thread_pool.hpp>
 #include <map>
@@ -23,6 +26,14 @@ std::int64_t today() {
   return std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now())
       .time_since_epoch()
       .count();
+}
+
+// An operator may run a command as root before the daemon, which is somebody else, needs the file.
+// SQLite does the same with what it puts beside it.
+void give_to_owner_of(const std::string& directory, const std::string& file) {
+  struct stat owner{};
+  if (::geteuid() != 0 || ::stat(directory.c_str(), &owner) != 0) return;
+  static_cast<void>(::lchown(file.c_str(), owner.st_uid, owner.st_gid) == 0);
 }
 
 }  // namespace
@@ -82,8 +93,10 @@ Result<void> PlacedTags::File::open() {
 Result<void> PlacedTags::File::open_once() {
   std::error_code ignored;  // that it is missing shows when it is opened
   std::filesystem::create_directories(directory_, ignored);
-  auto database = Database::open((directory_ / file_name).string(), {});
+  const std::string file = (directory_ / file_name).string();
+  auto database = Database::open(file, {});
   if (!database) return fail(database.error());
+  give_to_owner_of(directory_.string(), file);
   // The daemon and commands use it side by side. What a power loss takes was not worth a wait.
   for (const char* sql :
        {"PRAGMA busy_timeout = 5000", "PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL",

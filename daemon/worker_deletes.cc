@@ -86,6 +86,11 @@ void Worker::look_at_gone(const Route& route, const PlacedTag& tag) {
   const auto image = oci::ImageName::parse(tag.image());
   WorkItem* item = image ? item_for(route, *image) : nullptr;
   if (item == nullptr) return;
+  for (Ticket& waiting : item->tickets) {  // of an earlier pass, or an event
+    if (!waiting.removal) continue;
+    waiting.deletes_allowed = true;
+    return;
+  }
   const monitoring::Time long_ago = now() - std::chrono::minutes(1);
   Ticket ticket{nullptr, long_ago, long_ago};
   ticket.removal = true;
