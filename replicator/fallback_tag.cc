@@ -46,6 +46,7 @@ asio::awaitable<Result<void>> list_under_fallback_tag(
   for (int attempt = 0; attempt < fallback_tries; ++attempt) {
     auto existing = co_await registry.get_manifest(repository, tag);
     if (!existing) co_return fail(existing.error().with_context(doing));
+    if (*existing && (*existing)->digest == subject) existing->reset();  // it has no such tags
     auto index = oci::referrers_index_with(*existing ? &**existing : nullptr, referrers, gone);
     if (!index) co_return fail(index.error().with_context(doing));
     if (!*index) co_return Result<void>{};  // as it should be: put by us, or by others
@@ -64,6 +65,13 @@ asio::awaitable<Result<void>> list_under_fallback_tag(
     auto shown = co_await registry.head_manifest(repository, tag);
     if (!shown) co_return fail(shown.error().with_context(doing));
     if (*shown && (*shown)->digest == wanted) co_return Result<void>{};
+    if (*shown && (*shown)->digest == subject) {
+      co_return fail(
+          ErrorKind::unsupported,
+          fmt::format("{}: it has no API for referrers, and takes this tag for the digest "
+                      "that it is made of",
+                      doing));
+    }
   }
   co_return fail(ErrorKind::transient, fmt::format("{}: others change it all the time", doing));
 }

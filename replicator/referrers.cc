@@ -35,14 +35,15 @@ asio::awaitable<Result<void>> for_each_index(std::size_t count, Each each) {
   co_return co_await group.join();
 }
 
-// The digests in the index under a subject's fallback tag; what is no index lists nothing.
+// The digests in the index under a subject's fallback tag; what is no index lists nothing, nor does
+// the subject itself: GitLab's registry takes the tag for the digest that it is made of.
 asio::awaitable<Result<std::vector<oci::Digest>>> listed_under_tag(Registry& registry,
                                                                    oci::Repository repository,
                                                                    oci::Digest subject) {
   auto index = co_await registry.get_manifest(repository, oci::fallback_tag(subject));
   if (!index) co_return fail(index.error());
   std::vector<oci::Digest> digests;
-  if (*index) {
+  if (*index && (*index)->digest != subject) {
     for (const oci::Descriptor& entry : (*index)->manifests) digests.push_back(entry.digest);
   }
   co_return digests;

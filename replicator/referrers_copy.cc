@@ -13,6 +13,13 @@ namespace {
 
 constexpr std::size_t puts_at_once = 64;
 
+// The specification has a registry take a referrer before its subject. Not every one does, and
+// those that do not refuse it in many ways (Amazon ECR with 405).
+bool may_want_subject(const Error& error) {
+  return error.kind == ErrorKind::not_found || error.kind == ErrorKind::invalid ||
+         error.kind == ErrorKind::unsupported;
+}
+
 }  // namespace
 
 asio::awaitable<Result<std::vector<NamedReferrer>>> not_at_target(
@@ -117,9 +124,7 @@ void ReferrersCopy::note_left_out(std::string what) {
 asio::awaitable<Result<void>> ReferrersCopy::put(std::shared_ptr<const oci::Manifest> image) {
   if (nothing_to_do()) co_return Result<void>{};
   auto put = co_await put_levels(plan_.by_digest);
-  if (!put &&
-      (put.error().kind == ErrorKind::not_found || put.error().kind == ErrorKind::invalid)) {
-    // The specification has a registry take a referrer before its subject; not every one does.
+  if (!put && may_want_subject(put.error())) {
     auto subjects = co_await put_by_digest(std::move(image));
     if (!subjects) co_return fail(put.error());
     put = co_await put_levels(plan_.by_digest);

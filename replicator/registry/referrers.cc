@@ -62,6 +62,9 @@ asio::awaitable<Result<std::optional<std::vector<oci::Descriptor>>>> Registry::l
       std::string(oci::media_type::oci_index), doing, referrers_pages_max, add);
   if (!read && is_api) {
     const ErrorKind kind = read.error().kind;
+    // Quay, of a subject that it does not hold.
+    if (kind == ErrorKind::invalid && read.error().code == "MANIFEST_UNKNOWN")
+      co_return std::vector<oci::Descriptor>();
     if (kind != ErrorKind::not_found && kind != ErrorKind::unsupported)
       co_return fail(read.error());
     // A registry that does not know the repository may know the API; one that had it a moment ago

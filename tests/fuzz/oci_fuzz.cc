@@ -8,6 +8,8 @@
 
 #include "replicator/oci/manifest.h"
 #include "replicator/oci/reference.h"
+#include "replicator/oci/referrers_index.h"
+#include "replicator/oci/referrers_tag.h"
 
 namespace {
 
@@ -25,6 +27,14 @@ void check_descriptor(const oci::Descriptor& descriptor) {
   require(oci::Digest::of(descriptor.data, descriptor.digest.algorithm()) == descriptor.digest);
 }
 
+// Whatever others wrote under a fallback tag, it is refused, or goes on with one entry more.
+void check_index_of_referrers(const oci::Manifest& existing) {
+  const auto referrer = std::make_shared<const oci::Manifest>(
+      *oci::parse_manifest(R"({"schemaVersion":2,"manifests":[]})", oci::media_type::oci_index));
+  const auto index = oci::referrers_index_with(&existing, {referrer});
+  if (index && *index) require((*index)->manifests.size() == existing.manifests.size() + 1);
+}
+
 void check_manifest(std::string_view content_type, std::string_view bytes) {
   const auto manifest = oci::parse_manifest(std::string(bytes), content_type);
   if (!manifest) return;
@@ -35,6 +45,15 @@ void check_manifest(std::string_view content_type, std::string_view bytes) {
   for (const auto& blob : manifest->blobs) check_descriptor(blob);
   for (const auto& child : manifest->manifests) check_descriptor(child);
   if (manifest->subject) check_descriptor(*manifest->subject);
+  check_index_of_referrers(*manifest);
+}
+
+// A tag that stands for referrers leads to its subject's digest and back.
+void check_referrers_tag(std::string_view text) {
+  const auto tag = oci::ReferrersTag::parse(text);
+  if (!tag) return;
+  require(text == tag->subject + (tag->is_index() ? "" : "." + tag->suffix));
+  if (const auto digest = tag->digest()) require(tag->refers_to(*digest));
 }
 
 // What is accepted ends up in URLs: nothing in it needs an escape, and it reads back as itself.
@@ -76,6 +95,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                                         oci::media_type::oci_artifact,
                                         "application/json; charset=utf-8"};
   check_references(text);
+  check_referrers_tag(text);
   check_manifest(types[data[0] % std::size(types)], text);
   return 0;
 }

@@ -234,6 +234,70 @@ TEST_F(EngineReferrersHostileTest, AFallbackTagThatHoldsNoIndex) {
   EXPECT_EQ(to_->digest_of("a", referrers_tag(image_.digest())), make_image(7).digest());
 }
 
+// GitLab's registry takes the tag sha256-<hex> for the digest that it is made of.
+TEST_F(EngineReferrersHostileTest, AFallbackTagThatShowsItsSubject) {
+  const auto digest_of_tag = [](MemoryRegistry& registry) {
+    return [&registry](const HostRequest& request) -> std::optional<HostReply> {
+      const std::size_t at = request.path.find("/manifests/sha256-");
+      if (at == std::string::npos || request.method == "PUT") return std::nullopt;
+      const std::string digest = "sha256:" + request.path.substr(at + 18);
+      const std::string manifest = registry.manifest_of("a", digest);
+      if (manifest.empty()) return HostReply{404, {}, {}};
+      return HostReply{200,
+                       {{"Content-Type", registry.media_type_of("a", digest)},
+                        {"Docker-Content-Digest", digest}},
+                       manifest};
+    };
+  };
+  const TestImage index = make_index({image_, make_image(2)});
+  open(without_api(), with_api());
+  from_->set_fault(digest_of_tag(*from_));
+  from_->hold("a", "v1", index);
+  EXPECT_EQ(copy("a:v1").referrers, 0u) << "its children do not refer to it";
+  EXPECT_LE(from_->count("GET", "/manifests/"), 3u) << "and are not read for that";
+
+  open(with_api(), without_api());
+  to_->set_fault(digest_of_tag(*to_));
+  from_->hold("a", "v1", index);
+  from_->hold("a", "", make_referrer(index, kind_, 1));
+  to_->hold("a", "old", index);
+  const Error error = failure();
+  EXPECT_EQ(error.kind, ErrorKind::unsupported);
+  EXPECT_EQ(to_->count("PUT", referrers_tag(index.digest())), 1u);
+}
+
+// Quay answers so for a subject that it does not hold.
+TEST_F(EngineReferrersHostileTest, AListOfAnUnknownSubjectIsEmpty) {
+  open(with_api(), with_api());
+  made_ = {make_referrer(image_, kind_, 1)};
+  hold_image();
+  from_->hold("a", "", made_.front());
+  to_->hold("a", "old", make_image(2));
+  to_->set_fault([](const HostRequest& request) -> std::optional<HostReply> {
+    if (request.path.find("/referrers/") == std::string::npos) return std::nullopt;
+    return HostReply{400,
+                     {{"Content-Type", "application/json"}},
+                     R"({"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]})"};
+  });
+  EXPECT_EQ(copy("a:v1").referrers, 1u);
+  EXPECT_THAT(to_->tags_of("a"), ::testing::UnorderedElementsAre("old", "v1"));
+}
+
+TEST_F(EngineReferrersHostileTest, ATargetThatTakesNoReferrerAtAllIsAnError) {
+  open(with_api(), with_api());
+  made_ = {make_referrer(image_, kind_, 1)};
+  hold_image();
+  from_->hold("a", "", made_.front());
+  to_->set_fault([this](const HostRequest& request) -> std::optional<HostReply> {
+    if (request.method != "PUT" || !request.path.ends_with(made_.front().digest()))
+      return std::nullopt;
+    return HostReply{405, {}, {}};
+  });
+  EXPECT_EQ(failure().kind, ErrorKind::unsupported);
+  EXPECT_EQ(to_->count("PUT", made_.front().digest()), 2u) << "once more, after its subject";
+  EXPECT_EQ(to_->count("PUT", image_.digest()), 1u);
+}
+
 TEST_F(EngineReferrersHostileTest, ManyPagesAreFollowed) {
   MemoryRegistry::Traits paged = with_api();
   paged.page_size = 3;
