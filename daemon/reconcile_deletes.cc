@@ -13,6 +13,7 @@ std::unique_ptr<ExtraSearch> Reconciler::search_of(const config::Rule& rule,
                                                    const std::vector<Side>& sides) {
   if (rule.deletes != config::Deletes::propagate) return nullptr;
   std::vector<std::string> targets;
+  targets.reserve(sides.size());
   for (const Side& side : sides) targets.push_back(side.pair.target);
   return std::make_unique<ExtraSearch>(shared_.fleet, shared_.config, shared_.placed, rule,
                                        std::move(targets), /*forgets=*/true);

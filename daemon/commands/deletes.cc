@@ -11,7 +11,7 @@ namespace {
 class Deletes {
  public:
   Deletes(DeletePass pass, Extras extras)
-      : pass_(std::move(pass)),
+      : pass_(pass),
         extras_(std::move(extras)),
         by_(PlacedBy::of(pass_.config, pass_.rule, extras_.target)) {}
 
@@ -39,6 +39,7 @@ asio::awaitable<std::vector<DeletedTag>> Deletes::run(bool allowed) {
     co_return all;
   }
   std::vector<DeletedTag*> tags;
+  tags.reserve(all.size());
   for (DeletedTag& tag : all) tags.push_back(&tag);
   co_await remove_all(tags);
   // What another one needed, which went meanwhile, may go now: a child after its index.
@@ -118,7 +119,7 @@ asio::awaitable<Result<RemovedTag>> Deletes::try_to_remove(const PlacedTag& tag)
 
 asio::awaitable<std::vector<DeletedTag>> delete_extras(DeletePass pass, Extras extras,
                                                        bool allowed) {
-  Deletes deletes(std::move(pass), std::move(extras));
+  Deletes deletes(pass, std::move(extras));
   co_return co_await deletes.run(allowed);
 }
 

@@ -122,7 +122,7 @@ asio::awaitable<void> Sync::extras(const config::Rule& rule, Extras extras) {
   }
   DeletePass pass{fleet_, placed_, config_, rule, retry_, random_, *images_.at(target)};
   for (const DeletedTag& deleted :
-       co_await delete_extras(std::move(pass), std::move(extras), options_.allow_deletes)) {
+       co_await delete_extras(pass, std::move(extras), options_.allow_deletes)) {
     print(rule, target, deleted);
     if (deleted.error && !stopped) progress_.message(deleted.error->message);
   }
