@@ -11,7 +11,7 @@ namespace transship {
 // What all copies of a process share, whatever their target.
 struct Commons {
   // Memory for what is read ahead, kept for slower targets or gathered before it is sent.
-  static constexpr std::size_t buffer_bytes = 36UL << 20U;
+  static constexpr std::size_t buffer_bytes = 30UL << 20U;
 
   explicit Commons(asio::any_io_executor executor, std::unique_ptr<StateDirectory> its_state = {})
       : state(std::move(its_state)), reads(std::move(executor), buffers) {}

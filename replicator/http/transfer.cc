@@ -157,9 +157,9 @@ std::size_t Transfer::take_header(std::string_view line) {
 }
 
 std::size_t Transfer::take_body(std::string_view bytes) {
-  if (received_.empty() || received_.back().size() >= chunk_bytes) {
+  if (received_.empty() || received_.back().size() + bytes.size() > chunk_bytes) {
     received_.push_back(engine_->take_buffer());
-    received_.back().reserve(chunk_bytes + read_bytes);
+    received_.back().reserve(std::max(chunk_bytes, bytes.size()));  // and no more: it is counted
   }
   received_.back().append(bytes);
   received_bytes_ += bytes.size();
