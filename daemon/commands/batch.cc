@@ -13,7 +13,8 @@ namespace transship::commands {
 
 namespace {
 
-constexpr std::size_t tags_at_once = 64;
+constexpr std::size_t tags_at_once = 64;  // of one repository
+constexpr std::size_t repositories_at_once = 8;
 
 }  // namespace
 
@@ -166,10 +167,14 @@ asio::awaitable<void> Batch::over_rule(const config::Rule& rule, ExtraSearch* ex
     }
   }
   std::set<std::string> dead;  // targets that do not answer: said once, not for each image
-  for (const std::string& name : names) {
-    auto repository = oci::Repository::parse(name);
-    if (repository) co_await over_repository(rule, std::move(*repository), dead, extras);
-  }
+  // What is searched for what is there too much goes by one after another.
+  const std::size_t at_once = extras == nullptr ? repositories_at_once : 1;
+  static_cast<void>(co_await for_each_index(
+      names.size(), at_once, [&](std::size_t i) -> asio::awaitable<Result<void>> {
+        auto repository = oci::Repository::parse(names[i]);
+        if (repository) co_await over_repository(rule, std::move(*repository), dead, extras);
+        co_return Result<void>{};
+      }));
   if (extras == nullptr) co_return;
   co_await extras->compare_vanished();
   for (const std::string& target : dead) extras->skip_target(target);
@@ -198,6 +203,7 @@ asio::awaitable<void> Batch::over_repository(const config::Rule& rule, oci::Repo
     if (!there) continue;
     auto listed = co_await fleet_.registry(target).list_tags(*there);
     if (!listed) {
+      if (dead.contains(target)) continue;  // another repository's list has told so
       visitor_.unexamined({rule.name, target, {}, listed.error()});
       if (listed.error().unanswered) dead.insert(target);
       continue;
@@ -207,6 +213,7 @@ asio::awaitable<void> Batch::over_repository(const config::Rule& rule, oci::Repo
     if (*listed) side.tags.insert((*listed)->begin(), (*listed)->end());
     sides.push_back(std::move(side));
   }
+  visitor_.expect((*tags)->size() * sides.size());
   static_cast<void>(co_await for_each_index(
       (*tags)->size(), tags_at_once, [&](std::size_t i) -> asio::awaitable<Result<void>> {
         auto tag = oci::Tag::parse((**tags)[i]);
@@ -305,7 +312,9 @@ int run_batch(const Common& common, const Selection& selection, Answers& answers
   });
   const auto visitor = make(*config, fleet, placed);
   Batch batch(loop.get_executor(), *config, fleet, placed, selection, *visitor);
+  visitor->started(loop.get_executor());
   const bool complete = run_until_interrupted(loop, batch.run());
+  visitor->stopped();
   const int code = visitor->finish();
   if (!complete) {
     fmt::print(stderr, "interrupted: not everything was looked at\n");

@@ -61,6 +61,11 @@ class Visitor {
   virtual asio::awaitable<void> extras(const config::Rule& rule, Extras extras) = 0;
   // Whether what is no longer as a rule placed it may be forgotten.
   [[nodiscard]] virtual bool keeps_memory() const { return false; }
+  // So many visits will come.
+  virtual void expect(std::uint64_t images) = 0;
+  // The loop runs, or will not run any more.
+  virtual void started(asio::any_io_executor executor) = 0;
+  virtual void stopped() = 0;
   // Prints the sums. 0, or 1 where something failed or differs.
   virtual int finish() = 0;
 };

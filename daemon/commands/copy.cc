@@ -72,7 +72,8 @@ asio::awaitable<Result<ImageResult>> copy_once(ImageJob job) {
 }
 
 asio::awaitable<Result<ImageResult>> copy_with_retries(registry::Registry& source, Target& target,
-                                                       Ends ends, bool referrers) {
+                                                       Ends ends, bool referrers,
+                                                       Progress& progress) {
   const config::RetryPolicy policy = config::Retry{}.for_one_shot();
   Random random(std::random_device{}());
   for (unsigned attempt = 1;; ++attempt) {
@@ -85,6 +86,7 @@ asio::awaitable<Result<ImageResult>> copy_with_retries(registry::Registry& sourc
                  ends.target_digest};
     if (ends.target_digest) job.source_reference = *ends.target_digest;
     job.referrers = referrers;
+    job.planned = [&progress](const oci::Digest&, std::uint64_t bytes) { progress.planned(bytes); };
     auto result = co_await copy_once(std::move(job));
     if (result && result->outcome == ImageOutcome::absent) {
       co_return fail(ErrorKind::not_found,
@@ -96,8 +98,8 @@ asio::awaitable<Result<ImageResult>> copy_with_retries(registry::Registry& sourc
       co_return result;
     }
     const auto pause = retry_pause(policy, attempt, result.error().retry_after, random);
-    fmt::print(stderr, "{}; trying again in {:.1f} s\n", result.error().message,
-               std::chrono::duration<double>(pause).count());
+    progress.message(fmt::format("{}; trying again in {:.1f} s", result.error().message,
+                                 std::chrono::duration<double>(pause).count()));
     co_await sleep_for(pause);
   }
 }
@@ -178,9 +180,13 @@ int copy(const Common& common, const std::string& source_text, const std::string
 
   const auto started = std::chrono::steady_clock::now();
   Result<ImageResult> result = fail(ErrorKind::cancelled, "interrupted");
+  Progress progress(answers);
+  progress.expect(1);
+  progress.start(loop.get_executor());
   run_until_interrupted(loop, [](auto copying, auto& outcome) -> asio::awaitable<void> {
     outcome = co_await std::move(copying);
-  }(copy_with_retries(**source, shared, *ends, referrers), result));
+  }(copy_with_retries(**source, shared, *ends, referrers, progress), result));
+  progress.stop();
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   print(common, as_json(*ends, (*source)->name(), (*target)->name(), result, seconds), result);

@@ -34,10 +34,13 @@ class Sync final : public Visitor {
   void unexamined(const Unexamined& what) override;
   asio::awaitable<void> extras(const config::Rule& rule, Extras extras) override;
   [[nodiscard]] bool keeps_memory() const override { return true; }
+  void expect(std::uint64_t images) override { progress_.expect(images); }
+  void started(asio::any_io_executor executor) override { progress_.start(std::move(executor)); }
+  void stopped() override { progress_.stop(); }
   int finish() override;
 
  private:
-  asio::awaitable<Result<ImageResult>> copy(const Visit& visit);
+  asio::awaitable<Result<ImageResult>> copy(const Visit& visit, std::uint64_t& planned);
   asio::awaitable<Result<ImageResult>> repair(ImageJob job, ImageResult in_step);
   void remember(const Visit& visit, const ImageResult& result);
   void print(const Visit& visit, const Result<ImageResult>& result, double seconds);
@@ -60,9 +63,13 @@ class Sync final : public Visitor {
   } total_;
 };
 
-asio::awaitable<Result<ImageResult>> Sync::copy(const Visit& visit) {
+asio::awaitable<Result<ImageResult>> Sync::copy(const Visit& visit, std::uint64_t& planned) {
   for (unsigned attempt = 1;; ++attempt) {
     ImageJob job = job_of(visit, fleet_);
+    job.planned = [this, &planned](const oci::Digest&, std::uint64_t bytes) {
+      planned += bytes;
+      progress_.planned(bytes);
+    };
     if (attempt > 1) {  // what was seen is old after a pause
       job.target_seen.reset();
       job.source_seen.reset();
@@ -98,7 +105,10 @@ asio::awaitable<void> Sync::visit(Visit visit) {
   const auto place = co_await images_.at(visit.target)->acquire(visit.rule.priority);
   const auto started = std::chrono::steady_clock::now();
   progress_.began();
-  auto result = co_await copy(visit);
+  std::uint64_t planned = 0;
+  auto result = co_await copy(visit, planned);
+  const std::uint64_t sent = result ? result->bytes.sent : 0;
+  progress_.not_needed(planned - std::min(planned, sent));
   if (result) remember(visit, *result);
   print(visit, result,
         std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count());

@@ -19,6 +19,9 @@ class Verifier final : public Visitor {
   asio::awaitable<void> visit(Visit visit) override;
   void unexamined(const Unexamined& what) override;
   asio::awaitable<void> extras(const config::Rule& rule, Extras extras) override;
+  void expect(std::uint64_t images) override { progress_.expect(images); }
+  void started(asio::any_io_executor executor) override { progress_.start(std::move(executor)); }
+  void stopped() override { progress_.stop(); }
   int finish() override;
 
  private:
