@@ -149,13 +149,15 @@ HttpResponse Api::reconcile(const HttpRequest& request) {
     if (!body[key].is_string()) return message(400, key + " is not a string");
     name = body[key].get<std::string>();
   }
-  bool allow_deletes = false;
-  if (body.contains("allow_deletes") && !body["allow_deletes"].is_null()) {
-    if (!body["allow_deletes"].is_boolean())
-      return message(400, "allow_deletes is not true or false");
-    allow_deletes = body["allow_deletes"].get<bool>();
+  Reconciler::Extent extent;
+  const std::map<std::string, bool*> switches{{"allow_deletes", &extent.allow_deletes},
+                                              {"closure", &extent.closure}};
+  for (const auto& [key, is_on] : switches) {
+    if (!body.contains(key) || body[key].is_null()) continue;
+    if (!body[key].is_boolean()) return message(400, key + " is not true or false");
+    *is_on = body[key].get<bool>();
   }
-  if (!parts_.reconcile(names["rule"], names["target"], allow_deletes)) {
+  if (!parts_.reconcile(names["rule"], names["target"], extent)) {
     return message(404, "this daemon works for no such rule and target");
   }
   return json({{"started", true}}, 202);

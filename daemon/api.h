@@ -9,6 +9,7 @@
 #include "daemon/dead_letters_api.h"
 #include "daemon/http_server.h"
 #include "daemon/intake.h"
+#include "daemon/reconcile.h"
 #include "daemon/status.h"
 #include "daemon/tokens.h"
 #include "daemon/why.h"
@@ -25,8 +26,9 @@ class Api {
     Why& why;
     std::function<std::string()> metrics;  // the text of /metrics
     // Asks for a reconciliation of a rule and a target, of all where a name is empty; false where
-    // there is no such pair. That pass may delete what the breaker stopped.
-    std::function<bool(const std::string& rule, const std::string& target, bool allow_deletes)>
+    // there is no such pair.
+    std::function<bool(const std::string& rule, const std::string& target,
+                       Reconciler::Extent extent)>
         reconcile;
   };
   Api(const config::Config& config, Parts parts);

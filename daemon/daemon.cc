@@ -98,10 +98,11 @@ Daemon::Daemon(asio::io_context& loop, const config::Config& config)
       why_({config, routes_, fleet_, dead_letters_, outages_,
             [this](const std::string& target) { return worker_of(target); }}),
       intake_(*bus_, status_, metrics_, instance_),
-      api_(config, {intake_, status_, dead_letters_api_, why_, [this] { return metrics(); },
-                    [this](const std::string& rule, const std::string& target, bool allow_deletes) {
-                      return reconciler_ && reconciler_->request(rule, target, allow_deletes);
-                    }}),
+      api_(config,
+           {intake_, status_, dead_letters_api_, why_, [this] { return metrics(); },
+            [this](const std::string& rule, const std::string& target, Reconciler::Extent extent) {
+              return reconciler_ && reconciler_->request(rule, target, extent);
+            }}),
       server_(loop.get_executor(),
               [this](HttpRequest request) { return api_.answer(std::move(request)); }),
       signals_(loop, SIGTERM, SIGINT, SIGHUP),

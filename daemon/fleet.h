@@ -21,6 +21,8 @@ class Fleet {
   // The name must be one of the configuration's.
   registry::Registry& registry(const std::string& name) { return *registries_.at(name); }
   Target& target(const std::string& name);
+  // Null where nothing is kept between runs.
+  [[nodiscard]] StateDirectory* state() { return commons_.state.get(); }
   [[nodiscard]] asio::any_io_executor executor() const { return client_.executor(); }
 
  private:

@@ -26,20 +26,24 @@ monitoring::Time now() {
 }  // namespace
 
 Reconciler::Reconciler(WorkerShared shared, std::vector<Worker*> workers)
-    : shared_(std::move(shared)), workers_(std::move(workers)), changed_(shared_.executor) {}
+    : shared_(std::move(shared)),
+      workers_(std::move(workers)),
+      changed_(shared_.executor),
+      closure_times_(shared_.fleet.state()) {}
 
 void Reconciler::stop() {
   stopping_ = true;
   changed_.notify();
 }
 
-bool Reconciler::request(const std::string& rule, const std::string& target, bool allow_deletes) {
+bool Reconciler::request(const std::string& rule, const std::string& target, Extent extent) {
   bool any = false;
   for (const monitoring::Pair& pair : shared_.routes.pairs()) {
     if ((!rule.empty() && pair.rule != rule) || (!target.empty() && pair.target != target))
       continue;
     requested_.emplace(pair.rule, pair.target);
-    if (allow_deletes) allowed_.emplace(pair.rule, pair.target);
+    if (extent.allow_deletes) allowed_.emplace(pair.rule, pair.target);
+    if (extent.closure) closures_.emplace(pair.rule, pair.target);
     any = true;
   }
   changed_.notify();
@@ -52,11 +56,12 @@ asio::awaitable<void> Reconciler::run() {
   if (!shared_.config.reconcile.at_start) next += shared_.config.reconcile.interval;
   while (!stopping_) {
     if (Clock::now() >= next) {
-      request({}, {}, false);
+      request({}, {}, {});
       next = Clock::now() + shared_.config.reconcile.interval;
     }
+    request_closures_that_are_due();
     if (requested_.empty()) {
-      co_await changed_.wait_until(next);
+      co_await changed_.wait_until(std::min(next, next_closure()));
       continue;
     }
     const auto asked_for = std::exchange(requested_, {});
@@ -81,7 +86,11 @@ std::vector<Reconciler::Side> Reconciler::sides_of(const config::Rule& rule) con
     const auto worker = std::find_if(workers_.begin(), workers_.end(), [&](const Worker* one) {
       return one->target() == pair.target;
     });
-    if (worker != workers_.end()) sides.push_back({pair, *worker, {}, 0, 0, 0, {}, {}});
+    if (worker == workers_.end()) continue;
+    Side side;
+    side.pair = pair;
+    side.worker = *worker;
+    sides.push_back(std::move(side));
   }
   return sides;
 }
@@ -89,6 +98,7 @@ std::vector<Reconciler::Side> Reconciler::sides_of(const config::Rule& rule) con
 asio::awaitable<void> Reconciler::pass(const config::Rule& rule, std::vector<Side> sides) {
   const monitoring::Time started = now();
   const auto began = Clock::now();
+  for (Side& side : sides) side.closure = closures_.erase({rule.name, side.pair.target}) > 0;
   const auto extras = search_of(rule, sides);
   auto compared = co_await compare_all(rule, sides, extras.get());
   if (compared && extras && !stopping_) co_await find_extras(rule, sides, *extras);
@@ -96,6 +106,7 @@ asio::awaitable<void> Reconciler::pass(const config::Rule& rule, std::vector<Sid
   for (Side& side : sides) {
     if (!compared && !side.error) side.error = compared.error();
     report(side, started, Clock::now() - began);
+    if (side.closure) closure_ended(side, started);
     if (side.error) continue;
     // Until what was found is repaired, nobody knows until when this pair is in step.
     ++waiting_;
@@ -123,15 +134,19 @@ void Reconciler::report(const Side& side, monitoring::Time started, Clock::durat
   shared_.metrics.set_drift(side.pair, "missing", side.missing);
   shared_.metrics.set_drift(side.pair, "different", side.different);
   shared_.metrics.set_drift(side.pair, "extra", side.extra);
+  // Only a closure pass looks for these, so that what the last one found stands until the next.
+  if (side.closure) shared_.metrics.set_drift(side.pair, "incomplete", side.incomplete);
   last_good_[{side.pair.rule, side.pair.target}] = started;
   const log::Fields fields{
       {"rule", side.pair.rule},
       {"target", side.pair.target},
       {"missing", std::to_string(side.missing)},
       {"different", std::to_string(side.different)},
+      {"incomplete", std::to_string(side.incomplete)},
       {"extra", std::to_string(side.extra)},
+      {"closure", side.closure ? "true" : "false"},
       {"seconds", fmt::format("{:.2f}", std::chrono::duration<double>(took).count())}};
-  if (side.missing + side.different + side.extra > 0) {
+  if (side.missing + side.different + side.incomplete + side.extra > 0) {
     log::info("reconciliation found images that events missed", fields);
   } else {
     log::debug("reconciliation found everything in step", fields);
@@ -208,6 +223,7 @@ asio::awaitable<Result<void>> Reconciler::compare_repository(const config::Rule&
 asio::awaitable<void> Reconciler::list_target(const config::Rule& rule, Side& side,
                                               const oci::Repository& repository) {
   side.tags.clear();
+  side.proven.blobs.clear();
   auto target_repository = oci::Repository::parse(rule.target_repository(repository.str()));
   if (!target_repository) co_return;
   auto tags =
@@ -250,6 +266,9 @@ asio::awaitable<Result<void>> Reconciler::compare_tag(const config::Rule& rule,
       co_await found_different(rule, side, repository, tag);
     } else {
       note_in_step(rule, side, repository, tag, *wanted);
+      if (side.closure) {
+        if (!co_await is_complete(rule, side, repository, tag, *wanted)) continue;
+      }
       // It may have come there by other means than ours.
       co_await shared_.dead_letters.remove(
           bus::dead_letter_id(rule.name, side.pair.target, repository.str() + ":" + tag.str()));
@@ -265,15 +284,15 @@ asio::awaitable<void> Reconciler::wait_for_room(const Side& side) {
 
 asio::awaitable<void> Reconciler::found_different(const config::Rule& rule, Side& side,
                                                   const oci::Repository& repository,
-                                                  const oci::Tag& tag) {
+                                                  const oci::Tag& tag, bool incomplete) {
   co_await wait_for_room(side);
   if (stopping_) co_return;
   side.found.insert(repository.str() + ":" + tag.str());
   // It was pushed at some time since the last pass that saw this pair whole.
   const auto last = last_good_.find({rule.name, side.pair.target});
   side.worker->look_at({&rule, side.pair.target, rule.target_repository(repository.str())},
-                       repository.str(), tag.str(),
-                       last == last_good_.end() ? now() : last->second);
+                       repository.str(), tag.str(), last == last_good_.end() ? now() : last->second,
+                       incomplete);
 }
 
 }  // namespace transship

@@ -8,14 +8,17 @@
 #include <string>
 #include <vector>
 
+#include "daemon/closure_times.h"
 #include "daemon/extras.h"
 #include "daemon/worker.h"
+#include "replicator/image_verify.h"
 
 namespace transship {
 
 // Finds what events missed: lists what the rules match at the source, compares the digests of both
 // sides with at most one request a tag at each, and sends what differs down the same line as
-// events, behind them.
+// events, behind them. Every now and then, in a closure pass, what unchanged tags reach is checked
+// as well.
 class Reconciler {
  public:
   Reconciler(WorkerShared shared, std::vector<Worker*> workers);
@@ -25,9 +28,14 @@ class Reconciler {
   asio::awaitable<void> run();
   void stop();
 
+  // What a pass does beyond the usual.
+  struct Extent {
+    bool allow_deletes = false;  // however many
+    bool closure = false;        // what unchanged tags reach is checked too
+  };
   // Asks for a pass over a rule, a target, or (both empty) everything; false where there is no such
-  // pair. An operator may allow the pass its deletes, however many.
-  bool request(const std::string& rule, const std::string& target, bool allow_deletes);
+  // pair.
+  bool request(const std::string& rule, const std::string& target, Extent extent);
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -36,10 +44,13 @@ class Reconciler {
   struct Side {
     monitoring::Pair pair;
     Worker* worker;
+    bool closure = false;        // what its tags reach is checked too
     std::set<std::string> tags;  // of the repository that is being compared, at the target
     std::uint64_t missing = 0;
     std::uint64_t different = 0;
+    std::uint64_t incomplete = 0;
     std::uint64_t extra = 0;
+    Proven proven;                // in the repository that is being compared
     std::set<std::string> found;  // images that differ, as the source names them
     std::optional<Error> error;
   };
@@ -56,7 +67,16 @@ class Reconciler {
   asio::awaitable<Result<void>> compare_tag(const config::Rule& rule, std::vector<Side>& sides,
                                             oci::Repository repository, oci::Tag tag);
   asio::awaitable<void> found_different(const config::Rule& rule, Side& side,
-                                        const oci::Repository& repository, const oci::Tag& tag);
+                                        const oci::Repository& repository, const oci::Tag& tag,
+                                        bool incomplete = false);
+  // reconcile_closure.cc: when to check what unchanged tags reach, and how.
+  [[nodiscard]] Clock::time_point next_closure() const;
+  void request_closures_that_are_due();
+  [[nodiscard]] Clock::time_point closure_due(const monitoring::Pair& pair) const;
+  void closure_ended(const Side& side, monitoring::Time started);
+  asio::awaitable<bool> is_complete(const config::Rule& rule, Side& side,
+                                    oci::Repository repository, oci::Tag tag, oci::Digest digest);
+  asio::awaitable<void> yield_to_pushes(const Side& side);
   // reconcile_deletes.cc: what the targets have too much.
   std::unique_ptr<ExtraSearch> search_of(const config::Rule& rule, const std::vector<Side>& sides);
   void note_in_step(const config::Rule& rule, const Side& side, const oci::Repository& repository,
@@ -78,6 +98,11 @@ class Reconciler {
   std::size_t waiting_ = 0;                                  // for repairs, beside the passes
   std::set<std::pair<std::string, std::string>> requested_;  // rule and target
   std::set<std::pair<std::string, std::string>> allowed_;    // whose next pass may delete anything
+  std::set<std::pair<std::string, std::string>> closures_;   // whose next pass is a closure pass
+  ClosureTimes closure_times_;
+  Clock::time_point started_ = Clock::now();
+  // When a closure pass that could not finish is begun again.
+  std::map<std::pair<std::string, std::string>, Clock::time_point> closure_again_;
   std::map<std::pair<std::string, std::string>, monitoring::Time>
       last_good_;  // when the last complete pass began
 };

@@ -83,6 +83,13 @@ WorkItem* WorkQueue::start_next() {
   return nullptr;
 }
 
+bool WorkQueue::fresh_waits() const {
+  for (const WorkItem* item : ready_) {
+    if (item->fresh && !holds(*item)) return true;
+  }
+  return false;
+}
+
 void WorkQueue::ended(WorkItem& item) {
   busy_.erase(item.target_image());
   if (item.state == State::running) item.state = State::idle;

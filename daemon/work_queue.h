@@ -63,6 +63,9 @@ struct WorkItem {
   bool referrers = false;  // its rule carries them
   // It was copied, and what has come to refer to it meanwhile is still to be looked for.
   bool owes_referrers = false;
+  // The target shows it, and something that it reaches is missing there: it is copied as if the
+  // target did not have it.
+  bool incomplete = false;
   asio::cancellation_signal cancel = {};
 
   // The queue's own.
@@ -97,6 +100,8 @@ class WorkQueue {
   WorkItem& add(std::unique_ptr<WorkItem> item);
   void remove(WorkItem& item);
   [[nodiscard]] std::size_t size() const { return items_.size(); }
+  // Whether something that an event or an operator asked for could start now.
+  [[nodiscard]] bool fresh_waits() const;
   [[nodiscard]] const std::map<std::string, std::unique_ptr<WorkItem>>& items() const {
     return items_;
   }

@@ -164,10 +164,14 @@ void Worker::add_ticket(WorkItem& item, Ticket ticket) {
 }
 
 void Worker::look_at(const Route& route, const std::string& source_repository,
-                     const std::string& tag, monitoring::Time since) {
+                     const std::string& tag, monitoring::Time since, bool incomplete) {
   const auto image = oci::ImageName::parse(source_repository + ":" + tag);
   WorkItem* item = image ? item_for(route, *image) : nullptr;
-  if (item == nullptr || !item->tickets.empty() || item->state == WorkItem::State::running) return;
+  if (item == nullptr) return;
+  const bool is_known = !item->tickets.empty() || item->state == WorkItem::State::running;
+  if (incomplete) item->incomplete = true;
+  // One that waits will be copied whole; one that runs may be past what is missing.
+  if (is_known && !(incomplete && item->tickets.empty())) return;
   // It did not just arrive: no late looks, the source was read a moment ago.
   add_ticket(*item, Ticket{nullptr, since, since - std::chrono::minutes(1), std::nullopt, true});
   dispatch();
@@ -293,7 +297,10 @@ asio::awaitable<Result<ImageResult>> Worker::copy(WorkItem& item,
                                                   std::optional<oci::Digest> expected) {
   ImageJob job = job_for(item, std::move(expected));
   if (item.is_referrer()) co_return co_await copy_referrer(std::move(job));
+  const bool incomplete = std::exchange(item.incomplete, false);
+  if (incomplete) job.target_seen = ImageJob::Seen{};
   auto result = co_await copy_image(std::move(job));
+  if (!result && incomplete) item.incomplete = true;
   if (result && result->outcome == ImageOutcome::copied) item.owes_referrers = item.referrers;
   co_return result;
 }

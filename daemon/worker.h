@@ -57,8 +57,9 @@ class Worker {
 
   // Work that no event asked for: reconciliation found the image out of step. `since`: when it was
   // in step for the last time that we know of.
+  // `incomplete`: the target shows it, and lacks something that it reaches.
   void look_at(const Route& route, const std::string& source_repository, const std::string& tag,
-               monitoring::Time since);
+               monitoring::Time since, bool incomplete = false);
   // Reconciliation found a tag gone from the source, and the breaker lets it go from the target.
   void look_at_gone(const Route& route, const PlacedTag& tag);
   // Sends a dead letter's image again, with all its tries. The letter goes with the success.
@@ -73,6 +74,8 @@ class Worker {
   [[nodiscard]] bool has(const std::string& rule, const std::string& image) const;
   // How many images wait or are copied.
   [[nodiscard]] std::size_t waiting() const { return queue_.size(); }
+  // Whether a push waits for a place.
+  [[nodiscard]] bool pushes_wait() const { return queue_.fresh_waits(); }
 
   [[nodiscard]] const std::string& target() const { return target_name_; }
   [[nodiscard]] bus::Inbox& inbox() { return *inbox_; }
