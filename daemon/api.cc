@@ -103,11 +103,13 @@ asio::awaitable<HttpResponse> Api::intake(HttpRequest request) {
   co_return co_await parts_.intake.take(*registry, std::move(request));
 }
 
-// What monitoring asks for, without a token.
+// What monitoring asks for, and the page without its figures, need no token.
 HttpResponse Api::open_to_all(const HttpRequest& request, bool& found) {
-  found = request.path == "/healthz" || request.path == "/readyz" || request.path == "/metrics";
+  found = request.path == "/" || request.path == "/healthz" || request.path == "/readyz" ||
+          request.path == "/metrics";
   if (!found) return {};
   if (!is_read(request)) return not_allowed("GET, HEAD");
+  if (request.path == "/") return page_.response();
   if (request.path == "/healthz") return json({{"alive", true}});
   if (request.path == "/readyz") {
     const auto ready = parts_.status.readiness();
@@ -122,6 +124,9 @@ HttpResponse Api::open_to_all(const HttpRequest& request, bool& found) {
 asio::awaitable<HttpResponse> Api::for_operators(HttpRequest request) {
   if (request.path == "/api/v1/status") {
     co_return is_read(request) ? json(parts_.status.report()) : not_allowed("GET, HEAD");
+  }
+  if (request.path == "/api/v1/history") {
+    co_return is_read(request) ? json(parts_.history.report()) : not_allowed("GET, HEAD");
   }
   if (request.path == "/api/v1/why") {
     if (!is_read(request)) co_return not_allowed("GET, HEAD");

@@ -9,6 +9,8 @@
 #include "daemon/dead_letters_api.h"
 #include "daemon/http_server.h"
 #include "daemon/intake.h"
+#include "daemon/page/history.h"
+#include "daemon/page/page.h"
 #include "daemon/reconcile.h"
 #include "daemon/status.h"
 #include "daemon/tokens.h"
@@ -24,6 +26,7 @@ class Api {
     Status& status;
     DeadLettersApi& dead_letters;
     Why& why;
+    const History& history;
     std::function<std::string()> metrics;  // the text of /metrics
     // Asks for a reconciliation of a rule and a target, of all where a name is empty; false where
     // there is no such pair.
@@ -46,6 +49,7 @@ class Api {
 
   const config::Config& config_;
   Parts parts_;
+  Page page_;
   std::unique_ptr<Tokens> tokens_;  // http.token_file
   std::map<std::string, std::unique_ptr<Tokens>>
       registries_tokens_;  // registries.R.events.token_file

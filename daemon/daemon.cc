@@ -99,7 +99,7 @@ Daemon::Daemon(asio::io_context& loop, const config::Config& config)
             [this](const std::string& target) { return worker_of(target); }}),
       intake_(*bus_, status_, metrics_, instance_),
       api_(config,
-           {intake_, status_, dead_letters_api_, why_, [this] { return metrics(); },
+           {intake_, status_, dead_letters_api_, why_, history_, [this] { return metrics(); },
             [this](const std::string& rule, const std::string& target, Reconciler::Extent extent) {
               return reconciler_ && reconciler_->request(rule, target, extent);
             }}),
@@ -154,6 +154,7 @@ asio::awaitable<int> Daemon::run() {
   spawn(start_when_possible());
   spawn(reach_registries());
   spawn(feed_watchdog());
+  spawn(keep_history());
   co_await wait_for_signal();
   co_await shut_down();
   if (fatal_) {
@@ -303,6 +304,16 @@ asio::awaitable<void> Daemon::watch_dead_letters() {
     if (stopping_ || !bus_->connected()) continue;
     if (auto read = co_await dead_letters_.refresh(); !read)
       log::warning("the dead letters cannot be read: " + read.error().message);
+  }
+}
+
+asio::awaitable<void> Daemon::keep_history() {
+  const auto copied = [this](const monitoring::Pair& pair) {
+    return History::Copied{metrics_.images_copied(pair), metrics_.bytes_copied(pair)};
+  };
+  while (!stopping_) {
+    history_.sample(ledger_.report(now()), copied, now());
+    co_await pause(History::every);
   }
 }
 

@@ -30,6 +30,7 @@ class Daemon {
   asio::awaitable<void> reach(std::string registry);
   asio::awaitable<void> watch_bus();
   asio::awaitable<void> watch_dead_letters();
+  asio::awaitable<void> keep_history();
   bool retry(const bus::DeadLetter& letter);
   [[nodiscard]] Worker* worker_of(const std::string& target) const;
   asio::awaitable<void> feed_watchdog();
@@ -56,6 +57,7 @@ class Daemon {
   PlacedTags placed_;
   DeleteBreaker delete_breaker_;
   Why why_;
+  History history_;
   Intake intake_;
   Api api_;
   HttpServer server_;

@@ -258,6 +258,20 @@ void Metrics::set_drift(const Pair& pair, std::string_view kind, std::uint64_t i
   families_->drift.Add(with(labels_of(pair), "kind", kind)).Set(static_cast<double>(images));
 }
 
+double Metrics::images_copied(const Pair& pair) const {
+  return families_->images.Add(with(labels_of(pair), "outcome", "copied")).Value();
+}
+
+double Metrics::bytes_copied(const Pair& pair) const {
+  double sum = 0;
+  for (const char* outcome : {"copied", "resumed"}) {
+    sum += families_->blob_bytes
+               .Add({{"source", pair.source}, {"target", pair.target}, {"outcome", outcome}})
+               .Value();
+  }
+  return sum;
+}
+
 std::string Metrics::render(const Ledger& ledger, Time now) {
   for (const Ledger::Report& report : ledger.report(now)) {
     const Labels labels = labels_of(report.pair);

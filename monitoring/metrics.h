@@ -41,6 +41,11 @@ class Metrics final : public Observer {
   void reconciled(const Pair& pair, Time at, std::chrono::duration<double> took);
   void set_drift(const Pair& pair, std::string_view kind, std::uint64_t images);
 
+  // What was counted so far: images of the pair that were copied, and bytes that were sent from its
+  // source to its target.
+  [[nodiscard]] double images_copied(const Pair& pair) const;
+  [[nodiscard]] double bytes_copied(const Pair& pair) const;
+
   // The text exposition format, version 0.0.4, with what the ledger says at this moment.
   std::string render(const Ledger& ledger, Time now);
 
