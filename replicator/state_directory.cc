@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,11 +16,31 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Replaces the file at once. False where that is not possible.
-bool replace_file(const fs::path& path, const std::string& content) {
+// What root keeps there is the directory's owner's: a command of an operator must not lock the
+// daemon out.
+void give_to_owner_of(const fs::path& root, const fs::path& path) {
+  struct stat owner{};
+  if (::geteuid() != 0 || ::stat(root.c_str(), &owner) != 0) return;
+  static_cast<void>(::lchown(path.c_str(), owner.st_uid, owner.st_gid) == 0);
+}
+
+void make_folder(const fs::path& root, const fs::path& folder) {
   std::error_code error;
-  if (fs::create_directories(path.parent_path(), error))
-    fs::permissions(path.parent_path(), fs::perms::owner_all, error);
+  if (fs::exists(folder, error)) return;
+  if (folder == root) {
+    fs::create_directories(root, error);
+    return;
+  }
+  make_folder(root, folder.parent_path());
+  if (!fs::create_directory(folder, error)) return;
+  fs::permissions(folder, fs::perms::owner_all, error);
+  give_to_owner_of(root, folder);
+}
+
+// Replaces the file at once. False where that is not possible.
+bool replace_file(const fs::path& root, const fs::path& path, const std::string& content) {
+  std::error_code error;
+  make_folder(root, path.parent_path());
   const fs::path beside = path.string() + fmt::format(".{}.new", ::getpid());
   const int file = ::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (file < 0) return false;
@@ -30,7 +51,10 @@ bool replace_file(const fs::path& path, const std::string& content) {
     written += static_cast<std::size_t>(some);
   }
   const bool whole = ::close(file) == 0 && written == content.size();
-  if (whole) fs::rename(beside, path, error);
+  if (whole) {
+    give_to_owner_of(root, beside);
+    fs::rename(beside, path, error);
+  }
   if (!whole || error) fs::remove(beside, error);
   return whole;
 }
@@ -64,8 +88,9 @@ std::optional<std::string> StateDirectory::read(const std::string& name,
 }
 
 void StateDirectory::write(const std::string& name, std::string content) {
-  asio::post(writer_,
-             [path = path_ / name, content = std::move(content)] { replace_file(path, content); });
+  asio::post(writer_, [root = path_, name, content = std::move(content)] {
+    replace_file(root, root / name, content);
+  });
 }
 
 void StateDirectory::remove(const std::string& name) {

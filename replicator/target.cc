@@ -10,6 +10,10 @@ constexpr std::chrono::seconds kept_every{60};
 std::string locations_file(const registry::Registry& registry) {
   return "locations/" + registry.name();
 }
+// Its first line: names are the configuration's, and may be given to another registry.
+std::string locations_of(const registry::Registry& registry) {
+  return "# " + registry.origin() + "\n";
+}
 
 }  // namespace
 
@@ -17,12 +21,13 @@ Target::Target(asio::any_io_executor executor, registry::Registry& registry,
                std::size_t blobs_at_once, Commons& commons)
     : registry_(registry),
       commons_(commons),
-      uploads_(commons.state.get(), registry.name()),
+      uploads_(commons.state.get(), registry.name(), registry.origin()),
       places_(executor, blobs_at_once),
       executor_(std::move(executor)) {
   if (!commons_.state) return;
-  locations_.add_text(
-      commons_.state->read(locations_file(registry_), locations_bytes_max).value_or(""));
+  const std::string kept =
+      commons_.state->read(locations_file(registry_), locations_bytes_max).value_or("");
+  if (kept.starts_with(locations_of(registry_))) locations_.add_text(kept);
   kept_changes_ = locations_.changes();
 }
 
@@ -32,7 +37,7 @@ void Target::write_locations() {
   if (!commons_.state || kept_changes_ == locations_.changes()) return;
   kept_changes_ = locations_.changes();
   kept_at_ = std::chrono::steady_clock::now();
-  commons_.state->write(locations_file(registry_), locations_.as_text());
+  commons_.state->write(locations_file(registry_), locations_of(registry_) + locations_.as_text());
 }
 
 void Target::keep_locations() {

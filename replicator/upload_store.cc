@@ -10,9 +10,10 @@ namespace {
 
 constexpr std::size_t file_bytes_max = 64UL << 10U;
 
-std::string as_text(const oci::Repository& repository, const oci::Digest& blob,
-                    const SavedUpload& upload) {
-  return nlohmann::json{{"repository", repository.str()},
+std::string as_text(const std::string& origin, const oci::Repository& repository,
+                    const oci::Digest& blob, const SavedUpload& upload) {
+  return nlohmann::json{{"registry", origin},
+                        {"repository", repository.str()},
                         {"blob", blob.str()},
                         {"location", upload.session.location.str()},
                         {"chunk_bytes_min", upload.session.chunk_bytes_min},
@@ -22,8 +23,8 @@ std::string as_text(const oci::Repository& repository, const oci::Digest& blob,
 }
 
 // nullopt: it is no such file, or one of another upload.
-std::optional<SavedUpload> from_text(const std::string& text, const oci::Repository& repository,
-                                     const oci::Digest& blob) {
+std::optional<SavedUpload> from_text(const std::string& text, const std::string& origin,
+                                     const oci::Repository& repository, const oci::Digest& blob) {
   const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return std::nullopt;
   const auto text_of = [&](const char* key) {
@@ -34,7 +35,8 @@ std::optional<SavedUpload> from_text(const std::string& text, const oci::Reposit
     const auto found = json.find(key);
     return found != json.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
   };
-  if (text_of("repository") != repository.str() || text_of("blob") != blob.str())
+  if (text_of("registry") != origin || text_of("repository") != repository.str() ||
+      text_of("blob") != blob.str())
     return std::nullopt;
   auto location = http::Url::parse(text_of("location"));
   auto hasher = oci::Hasher::resume(blob.algorithm(), text_of("hash"));
@@ -46,8 +48,8 @@ std::optional<SavedUpload> from_text(const std::string& text, const oci::Reposit
 
 }  // namespace
 
-UploadStore::UploadStore(StateDirectory* state, std::string target)
-    : state_(state), target_(std::move(target)) {
+UploadStore::UploadStore(StateDirectory* state, std::string target, std::string origin)
+    : state_(state), target_(std::move(target)), origin_(std::move(origin)) {
   if (state_ != nullptr) state_->tidy("uploads/" + target_, kept_for, uploads_max);
 }
 
@@ -59,7 +61,7 @@ std::string UploadStore::file_of(const Key& key) const {
 void UploadStore::save(const oci::Repository& repository, const oci::Digest& blob,
                        const SavedUpload& upload) {
   const Key key(repository, blob);
-  std::string text = as_text(repository, blob, upload);
+  std::string text = as_text(origin_, repository, blob, upload);
   if (state_ != nullptr) state_->write(file_of(key), text);
   if (!saved_.insert_or_assign(key, std::move(text)).second) return;
   by_age_.push_back(key);
@@ -85,7 +87,7 @@ std::optional<SavedUpload> UploadStore::take(const oci::Repository& repository,
   }
   if (text.empty()) return std::nullopt;
   drop(repository, blob);
-  return from_text(text, repository, blob);
+  return from_text(text, origin_, repository, blob);
 }
 
 }  // namespace transship

@@ -22,8 +22,8 @@ class UploadStore {
   static constexpr std::size_t uploads_max = 1000;
   static constexpr std::chrono::hours kept_for{24 * 7};  // registries purge them after about that
 
-  // `state` may be null.
-  UploadStore(StateDirectory* state, std::string target);
+  // `state` may be null. `target` is the registry's name, `origin` its scheme, host and port.
+  UploadStore(StateDirectory* state, std::string target, std::string origin);
 
   void save(const oci::Repository& repository, const oci::Digest& blob, const SavedUpload& upload);
   void drop(const oci::Repository& repository, const oci::Digest& blob);
@@ -35,6 +35,7 @@ class UploadStore {
 
   StateDirectory* state_;
   std::string target_;
+  std::string origin_;
   std::map<Key, std::string> saved_;  // as in the files
   std::list<Key> by_age_;
 };

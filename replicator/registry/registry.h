@@ -26,6 +26,8 @@ class Registry {
   [[nodiscard]] const std::string& name() const { return transport_.options().name; }
   // host[:port], as results name it.
   [[nodiscard]] std::string host() const { return transport_.options().url.authority(); }
+  // Scheme, host and port.
+  [[nodiscard]] std::string origin() const { return transport_.options().url.origin(); }
   [[nodiscard]] Observer& observer() const { return transport_.observer(); }
   // One of the connections that may be under way here at once. Whoever needs two registries at the
   // same time takes both places first, always in the same order of registries, so that no two

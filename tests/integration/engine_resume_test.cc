@@ -356,6 +356,22 @@ TEST_F(EngineResumeTest, ALocationThatIsNotTrueAnyMoreCostsARequestAndNoError) {
   ASSERT_TRUE(copied) << copied.error().message;
 }
 
+TEST_F(EngineResumeTest, WhatIsKeptOfARegistryIsNotBelievedOfAnotherOfItsName) {
+  MemoryRegistry source;
+  MemoryRegistry one;
+  MemoryRegistry other;
+  const TestImage small = testing::make_image(3);
+  source.hold("app", "v1", small);
+  restart();
+  ASSERT_TRUE(copy(source, one));
+  restart();
+  registry::Registry& to = connect("target", other.url());
+  EXPECT_EQ(target_of(to).locations().size(), 0U);
+  restart();
+  registry::Registry& again = connect("target", one.url());
+  EXPECT_EQ(target_of(again).locations().size(), 3U);
+}
+
 }  // namespace
 
 }  // namespace transship
