@@ -20,7 +20,10 @@ struct BlobAt {
 // at once. Whether the bytes are the right ones is for the reader to prove.
 class BlobStream {
  public:
-  static constexpr std::size_t ranges_max = 4;                  // at once
+  // At once. The bytes that may lie ahead are the same for few large ranges and for more small
+  // ones; five hide the round trip between two ranges of one connection, so that four are always
+  // busy.
+  static constexpr std::size_t ranges_max = 5;
   static constexpr std::uint64_t range_bytes_max = 8UL << 20U;  // of each, at a time
 
   // `place`: one of the source's connections, held as long as the stream lives. `buffers`: what
