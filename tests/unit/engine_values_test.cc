@@ -54,6 +54,23 @@ TEST(Throttle, GoesAtHalfThePaceAfterARefusalAndFasterAgainLater) {
   EXPECT_EQ(throttle.requests_per_second(), 50);
 }
 
+TEST(Throttle, GoesFasterAgainWhileNothingIsRefused) {
+  registry::Throttle throttle(0, 5s);
+  time_of([](registry::Throttle& its_throttle) -> asio::awaitable<void> {
+    for (int i = 0; i < 100; ++i) co_await its_throttle.turn();
+  }(throttle));
+  throttle.refused(std::nullopt);
+  throttle.accepted();
+  EXPECT_EQ(throttle.requests_per_second(), 50);  // not at once
+  time_of([](registry::Throttle& its_throttle) -> asio::awaitable<void> {
+    while (its_throttle.requests_per_second() > 0 && its_throttle.requests_per_second() < 70) {
+      co_await its_throttle.turn();
+      its_throttle.accepted();
+    }
+  }(throttle));
+  EXPECT_EQ(throttle.requests_per_second(), 75);
+}
+
 TEST(Throttle, EveryoneWaitsAsLongAsTheRegistryAsksButNotLongerThanAllowed) {
   registry::Throttle throttle(0, 300ms);
   throttle.refused(1h);
