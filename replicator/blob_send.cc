@@ -18,7 +18,7 @@ constexpr std::uint64_t progress_bytes = 1UL << 20U;
 // or less than 16 MiB.
 constexpr std::uint64_t chunk_bytes_min = 15UL << 20U;
 constexpr std::uint64_t chunks_max = 11;
-constexpr std::uint64_t gathered_bytes_min = 1UL << 20U;
+constexpr std::uint64_t gathered_bytes_min = 5UL << 20U;  // Amazon ECR takes no shorter chunks
 constexpr double slow_bytes_per_second = 100.0 * (1 << 20);
 
 double in_seconds(std::chrono::steady_clock::duration time) {
@@ -313,11 +313,6 @@ asio::awaitable<Result<void>> BlobSend::send_chunk() {
     token_renewed_ = true;
     co_return fail(ErrorKind::unauthorized, target_.name() + " refuses the renewed token");
   }
-  if ((*standing)->bytes != end) {
-    co_return fail(ErrorKind::transient,
-                   fmt::format("{} says that it has {} bytes of blob {} where {} were sent",
-                               target_.name(), (*standing)->bytes, blob_.digest.str(), end));
-  }
   renewals_ = pauses_ = 0;
   since_break_ += bytes;
   confirmed(std::move(**standing));
@@ -405,13 +400,18 @@ asio::awaitable<Result<void>> BlobSend::hash_up_to(std::uint64_t position) {
 }
 
 asio::awaitable<Result<BlobSend::Sent>> BlobSend::commit() {
-  for (int tries = 0; tries <= renewals_max; ++tries) {
+  for (int tries = 0; tries <= renewals_max;) {
     auto finished =
         co_await target_.commit_blob(job_.target_repository, upload_.session, blob_.digest);
     if (!finished) {
-      // It may be stored all the same, or the session be spent: the next try finds out.
-      co_return fail(finished.error());
+      const Error& error = finished.error();
+      if (target_.asks_for_short_pause(error) && ++pauses_ <= pauses_max) continue;
+      // What it has is not what it should be: the next try begins anew. Else it goes on from here,
+      // or finds the blob stored.
+      if (error.code == "DIGEST_INVALID" || error.code == "BLOB_UPLOAD_INVALID") upload_.bytes = 0;
+      co_return fail(error);
     }
+    ++tries;
     if (*finished == Registry::Finished::stored) {
       job_.target.uploads().drop(job_.target_repository, blob_.digest);
       co_return Sent::stored;

@@ -13,7 +13,7 @@ class BlobSend {
   // Blobs of this size and more go in chunks, where the target takes them.
   static constexpr std::uint64_t chunked_from_bytes = 16UL << 20U;
   // Of the bytes that are gathered while the source is slow, to be sent at one go.
-  static constexpr std::uint64_t gathered_bytes_max = 4UL << 20U;
+  static constexpr std::uint64_t gathered_bytes_max = 6UL << 20U;
 
   enum class Sent {
     stored,     // the target has answered that it holds the blob

@@ -277,6 +277,21 @@ TEST_F(EngineResumeTest, NoChunkIsShorterThanTheRegistryWants) {
   for (std::size_t i = 0; i + 1 < chunks.size(); ++i) EXPECT_GE(chunks[i], 18 * mib);
 }
 
+TEST_F(EngineResumeTest, ARegistryThatTakesChunksAsAmazonDoesGetsWhatItWants) {
+  MemoryRegistry source;
+  MemoryRegistry target(with(&MemoryRegistry::Traits::chunks_as_ecr, true));
+  source.hold("app", "v1", image_);
+  source.set_distortion(
+      [](const HostRequest& request, HostReply& reply) {  // slow, so that it is gathered
+        if (request.method == "GET" && reply.body.size() > mib)
+          reply.per_piece = std::chrono::milliseconds(2);
+      });
+  const auto copied = copy(source, target);
+  ASSERT_TRUE(copied) << copied.error().message;
+  EXPECT_EQ(target.digest_of("app", "v1"), image_.digest());
+  EXPECT_GE(target.count("PATCH"), 3U);
+}
+
 TEST_F(EngineResumeTest, ATokenThatExpiresInTheMiddleCostsNoByteTwice) {
   MemoryRegistry source;
   MemoryRegistry target(with(&MemoryRegistry::Traits::bearer_auth, true));

@@ -385,7 +385,8 @@ std::string MemoryRegistry::upload_location(const std::string& name, const std::
 HostReply MemoryRegistry::upload_standing(const HostRequest& request, const std::string& name,
                                           const std::string& id) {
   Repository& repository = repositories_[name];
-  if (!repository.uploads.contains(id)) return refusal(404, "BLOB_UPLOAD_UNKNOWN");
+  if (!repository.uploads.contains(id) || traits_.chunks_as_ecr)
+    return refusal(404, "BLOB_UPLOAD_UNKNOWN");
   const std::size_t size = repository.uploads[id].size();
   if (!traits_.keeps_broken_chunks && value_of(request.query, "x") != std::to_string(size))
     return refusal(404, "BLOB_UPLOAD_INVALID");

@@ -42,6 +42,9 @@ class MemoryRegistry {
     bool chunks = true;            // of uploads
     bool keeps_broken_chunks =
         true;  // else an upload whose chunk broke cannot go on (docker-registry)
+    // As Amazon ECR takes chunks: 201, a Range that stays at the first one's end, none under 5 MiB
+    // but the last, and no word on where an upload stands.
+    bool chunks_as_ecr = false;
     std::size_t chunk_bytes_min = 0;  // OCI-Chunk-Min-Length
   };
   // What is done to a request instead of, or with, the usual. nullopt: the usual.
@@ -150,6 +153,8 @@ class MemoryRegistry {
   Fault fault_;
   Distortion distortion_;
   std::size_t next_upload_ = 0;
+  std::map<std::string, bool> short_chunks_;         // uploads whose last chunk was one
+  std::map<std::string, std::size_t> first_chunks_;  // their bytes, by upload
   std::shared_ptr<std::atomic<std::uint64_t>> served_ =
       std::make_shared<std::atomic<std::uint64_t>>(0);
   std::uint64_t received_ = 0;
