@@ -18,6 +18,8 @@ constexpr std::size_t looks_at_once = 16;
 constexpr std::size_t waiting_images_max = 1000;
 constexpr std::chrono::milliseconds look_again_every{200};
 constexpr std::chrono::minutes pause_after_failure{1};
+// A pair that fails time after time in the same way is told of this often.
+constexpr std::chrono::minutes same_failure_again{15};
 
 monitoring::Time now() {
   return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
@@ -124,12 +126,16 @@ void Reconciler::report(const Side& side, monitoring::Time started, Clock::durat
     last_good_.erase({side.pair.rule, side.pair.target});
     shared_.ledger.failed(shared_.ledger.add_pair(side.pair),
                           {std::string(to_string(side.error->kind)), side.error->message, now()});
-    log::warning("reconciliation could not finish: " + side.error->message,
-                 {{"rule", side.pair.rule},
-                  {"target", side.pair.target},
-                  {"error_kind", std::string(to_string(side.error->kind))}});
+    const std::string kind(to_string(side.error->kind));
+    auto& [told_kind, told_at] = told_[{side.pair.rule, side.pair.target}];
+    const bool again = told_kind == kind && Clock::now() - told_at < same_failure_again;
+    if (!again) std::tie(told_kind, told_at) = std::pair(kind, Clock::now());
+    (again ? log::debug : log::warning)(
+        "reconciliation could not finish: " + side.error->message,
+        {{"rule", side.pair.rule}, {"target", side.pair.target}, {"error_kind", kind}});
     return;
   }
+  told_.erase({side.pair.rule, side.pair.target});
   shared_.metrics.reconciled(side.pair, now(), took);
   shared_.metrics.set_drift(side.pair, "missing", side.missing);
   shared_.metrics.set_drift(side.pair, "different", side.different);

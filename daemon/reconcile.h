@@ -105,6 +105,8 @@ class Reconciler {
   std::map<std::pair<std::string, std::string>, Clock::time_point> closure_again_;
   std::map<std::pair<std::string, std::string>, monitoring::Time>
       last_good_;  // when the last complete pass began
+  std::map<std::pair<std::string, std::string>, std::pair<std::string, Clock::time_point>>
+      told_;  // of which failure of a pair the log said something, and when
 };
 
 }  // namespace transship
