@@ -10,6 +10,7 @@
 
 #include "daemon/bus/jetstream.h"
 #include "daemon/bus/journal.h"
+#include "daemon/certificates.h"
 #include "daemon/log.h"
 
 namespace transship {
@@ -311,8 +312,13 @@ asio::awaitable<void> Daemon::keep_history() {
   const auto copied = [this](const monitoring::Pair& pair) {
     return History::Copied{metrics_.images_copied(pair), metrics_.bytes_copied(pair)};
   };
+  int samples = 0;
   while (!stopping_) {
     history_.sample(ledger_.report(now()), copied, now());
+    if (std::exchange(samples, (samples + 1) % 4) == 0) {
+      for (const CertificateEnd& end : certificate_ends(config_))
+        metrics_.set_certificate_end(end.registry, end.kind, end.at);
+    }
     co_await pause(History::every);
   }
 }

@@ -107,6 +107,10 @@ struct Metrics::Families {
       gauge("transship_reconcile_seconds", "How long the last reconciliation took.");
   Family<Gauge>& drift = gauge("transship_drift_images",
                                "Images that the last reconciliation found out of step, by kind.");
+  Family<Gauge>& certificate_ends =
+      gauge("transship_certificate_expiry_timestamp_seconds",
+            "When a certificate that the configuration names for a registry stops being valid: the "
+            "client's own, or the last of its authorities.");
   Family<Gauge>& bus_connected =
       gauge("transship_bus_connected", "1 while the message bus can be reached.");
   Family<Gauge>& bus_pending =
@@ -252,6 +256,12 @@ void Metrics::set_dead_letters(std::string_view target, std::uint64_t count) {
 void Metrics::reconciled(const Pair& pair, Time at, std::chrono::duration<double> took) {
   families_->reconcile_success.Add(labels_of(pair)).Set(seconds_of(at));
   families_->reconcile_seconds.Add(labels_of(pair)).Set(took.count());
+}
+
+void Metrics::set_certificate_end(std::string_view registry, std::string_view kind, Time at) {
+  families_->certificate_ends
+      .Add({{"registry", std::string(registry)}, {"kind", std::string(kind)}})
+      .Set(seconds_of(at));
 }
 
 void Metrics::set_drift(const Pair& pair, std::string_view kind, std::uint64_t images) {

@@ -39,6 +39,8 @@ class Metrics final : public Observer {
   void set_bus(bool connected, std::uint64_t pending_events);
   void set_dead_letters(std::string_view target, std::uint64_t count);
   void reconciled(const Pair& pair, Time at, std::chrono::duration<double> took);
+  // When a certificate for a registry stops being valid; kind: client or ca.
+  void set_certificate_end(std::string_view registry, std::string_view kind, Time at);
   void set_drift(const Pair& pair, std::string_view kind, std::uint64_t images);
 
   // What was counted so far: images of the pair that were copied, and bytes that were sent from its

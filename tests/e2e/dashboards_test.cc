@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "tests/e2e/monitoring_names.h"
+#include "tests/support/certificates.h"
 #include "tests/support/http.h"
 #include "tests/support/image.h"
 #include "tests/support/process.h"
@@ -109,21 +110,29 @@ TEST(Dashboards, TheReadmeDescribesEveryMetricThatThereIs) {
 class Scraped : public ::testing::Test {
  protected:
   void SetUp() override {
-    for (const char* program : {"docker-registry", "prometheus", "promtool"}) {
+    for (const char* program : {"docker-registry", "openssl", "prometheus", "promtool"}) {
       if (!has_program(program)) GTEST_SKIP() << program << " is not installed";
     }
     const std::uint16_t port = free_port();
     source_.emplace(DockerRegistry::Options{
         fmt::format("http://127.0.0.1:{}/intake/us-east", port), true, 0, {}});
     target_.emplace();
-    daemon_.emplace(TRANSSHIP_PROGRAM,
-                    fmt::format("registries:\n  us-east: {{url: '{}'}}\n  eu-west: {{url: '{}'}}\n"
-                                "retry: {{attempts: 2, first_pause: 20ms, longest_pause: 100ms}}\n"
-                                "reconcile: {{interval: 1s}}\n"
-                                "rules:\n  - {{name: all, source: us-east, targets: [eu-west], "
-                                "repositories: '**'}}\n",
-                                source_->url(), target_->url()),
-                    std::vector<std::string>{}, port);
+    certificates_.emplace();
+    DockerRegistry::Options with_tls;
+    with_tls.tls = fmt::format("{{certificate: '{}', key: '{}'}}",
+                               certificates_->certificate(Certificates::server),
+                               certificates_->key(Certificates::server));
+    secure_.emplace(with_tls);
+    daemon_.emplace(
+        TRANSSHIP_PROGRAM,
+        fmt::format("registries:\n  us-east: {{url: '{}'}}\n  eu-west: {{url: '{}'}}\n"
+                    "  secure: {{url: '{}', tls: {{ca_file: '{}'}}}}\n"
+                    "retry: {{attempts: 2, first_pause: 20ms, longest_pause: 100ms}}\n"
+                    "reconcile: {{interval: 1s}}\n"
+                    "rules:\n  - {{name: all, source: us-east, targets: [eu-west], "
+                    "repositories: '**'}}\n",
+                    source_->url(), target_->url(), secure_->url(), certificates_->authority()),
+        std::vector<std::string>{}, port);
     ASSERT_TRUE(daemon_->wait_until_ready()) << daemon_->log();
     prometheus_.emplace(daemon_->url(), monitoring_folder / "alerts/transship.rules.yml");
     ASSERT_TRUE(eventually([&] { return prometheus_->answers("transship_build_info"); }))
@@ -138,6 +147,8 @@ class Scraped : public ::testing::Test {
     });
   }
 
+  std::optional<Certificates> certificates_;
+  std::optional<DockerRegistry> secure_;
   std::optional<DockerRegistry> source_;
   std::optional<DockerRegistry> target_;
   std::optional<DaemonProcess> daemon_;

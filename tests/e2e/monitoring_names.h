@@ -41,6 +41,7 @@ inline std::string exposition_of_everything() {
   metrics.add_registry("us");
   metrics.request_done("us", "GET", 200, std::chrono::seconds(1));
   metrics.request_retried("us", "transient");
+  metrics.set_certificate_end("us", "ca", monitoring::Time{});
   return metrics.render(ledger, monitoring::Time{});
 }
 
