@@ -56,29 +56,28 @@ HttpResponse json(const nlohmann::ordered_json& value, int status = 200) {
 
 }  // namespace
 
-Api::Api(const config::Config& config, Parts parts) : config_(config), parts_(std::move(parts)) {
-  if (config.http.token_file) tokens_ = std::make_unique<Tokens>(*config.http.token_file);
-  for (const config::Registry& registry : config.registries) {
-    if (registry.events.token_file) {
-      registries_tokens_.emplace(registry.name,
-                                 std::make_unique<Tokens>(*registry.events.token_file));
-    }
-  }
-}
+Api::Api(const Generations& generations, Parts parts)
+    : generations_(generations), parts_(std::move(parts)) {}
 
-Result<void> Api::load_tokens() {
-  if (tokens_) {
-    if (auto loaded = tokens_->load(); !loaded) return fail(loaded.error().with_context("http"));
+Result<Api::Keys> Api::read_keys(const config::Config& config) {
+  Keys keys;
+  if (config.http.token_file) {
+    keys.tokens = std::make_unique<Tokens>(*config.http.token_file);
+    if (auto loaded = keys.tokens->load(); !loaded)
+      return fail(loaded.error().with_context("http"));
   }
-  for (const auto& [registry, tokens] : registries_tokens_) {
-    if (auto loaded = tokens->load(); !loaded)
-      return fail(loaded.error().with_context("events of " + registry));
+  for (const config::Registry& registry : config.registries) {
+    if (!registry.events.token_file) continue;
+    auto own = std::make_unique<Tokens>(*registry.events.token_file);
+    if (auto loaded = own->load(); !loaded)
+      return fail(loaded.error().with_context("events of " + registry.name));
+    keys.of_registries.emplace(registry.name, std::move(own));
   }
-  return {};
+  return keys;
 }
 
 bool Api::may_use_api(const HttpRequest& request) {
-  return !tokens_ || tokens_->accepts(bearer_token(request));
+  return !keys_.tokens || keys_.tokens->accepts(bearer_token(request));
 }
 
 asio::awaitable<HttpResponse> Api::answer(HttpRequest request) {
@@ -93,9 +92,10 @@ asio::awaitable<HttpResponse> Api::answer(HttpRequest request) {
 
 asio::awaitable<HttpResponse> Api::intake(HttpRequest request) {
   const std::string name = request.path.substr(intake_path.size());
-  const config::Registry* registry = config_.find_registry(name);
-  const auto own = registries_tokens_.find(name);
-  Tokens* tokens = own != registries_tokens_.end() ? own->second.get() : tokens_.get();
+  const auto generation = generations_.now();  // keeps the registry
+  const config::Registry* registry = generation->config.find_registry(name);
+  const auto own = keys_.of_registries.find(name);
+  Tokens* tokens = own != keys_.of_registries.end() ? own->second.get() : keys_.tokens.get();
   if (tokens != nullptr && !intake_token_accepted(*tokens, request)) {
     co_return message(401, "a valid token is needed: Authorization: Bearer …, or ?token=…");
   }

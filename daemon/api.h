@@ -34,10 +34,16 @@ class Api {
                        Reconciler::Extent extent)>
         reconcile;
   };
-  Api(const config::Config& config, Parts parts);
+  Api(const Generations& generations, Parts parts);
 
+  // Who may ask: http.token_file, and registries.R.events.token_file by R.
+  struct Keys {
+    std::unique_ptr<Tokens> tokens;
+    std::map<std::string, std::unique_ptr<Tokens>> of_registries;
+  };
   // Reads the token files. Errors: invalid (one cannot be read).
-  Result<void> load_tokens();
+  static Result<Keys> read_keys(const config::Config& config);
+  void set_keys(Keys keys) { keys_ = std::move(keys); }
   asio::awaitable<HttpResponse> answer(HttpRequest request);
 
  private:
@@ -47,12 +53,10 @@ class Api {
   HttpResponse reconcile(const HttpRequest& request);
   [[nodiscard]] bool may_use_api(const HttpRequest& request);
 
-  const config::Config& config_;
+  const Generations& generations_;
   Parts parts_;
   Page page_;
-  std::unique_ptr<Tokens> tokens_;  // http.token_file
-  std::map<std::string, std::unique_ptr<Tokens>>
-      registries_tokens_;  // registries.R.events.token_file
+  Keys keys_;
 };
 
 }  // namespace transship

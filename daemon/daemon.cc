@@ -72,21 +72,20 @@ std::unique_ptr<bus::Bus> make_bus(const config::Config& config) {
 
 }  // namespace
 
-Daemon::Daemon(asio::io_context& loop, const config::Config& config)
+Daemon::Daemon(asio::io_context& loop, const config::Config& config, std::string config_file)
     : loop_(loop),
-      config_(config),
-      routes_(config),
+      config_file_(std::move(config_file)),
       instance_(random_instance()),
       metrics_(TRANSSHIP_VERSION, config.region.value_or("")),
       bus_(make_bus(config)),
-      status_(config, *bus_, ledger_, metrics_),
+      status_(generations_, *bus_, ledger_, metrics_),
       client_(loop.get_executor(), user_agent(config.region)),
-      fleet_(client_, config, status_, config.retry.for_daemon().longest_pause, state_of(config)),
-      dead_letters_(bus_->dead_letters(), config, routes_, ledger_, metrics_),
-      dead_letters_api_(dead_letters_, routes_,
+      generations_(std::make_shared<Generation>(config, client_, status_, state_of(config))),
+      dead_letters_(bus_->dead_letters(), generations_, ledger_, metrics_),
+      dead_letters_api_(dead_letters_, generations_,
                         [this](const bus::DeadLetter& letter) { return retry(letter); }),
       outages_(loop.get_executor(), config.retry.for_daemon(),
-               {[this](const std::string& registry) { return fleet_.registry(registry).ping(); },
+               {[this](const std::string& registry) { return ping(registry); },
                 [this](asio::awaitable<void> part) { spawn(std::move(part)); },
                 [this](const std::string& registry, bool out) {
                   for (const auto& worker : workers_) worker->registry_changed(registry, out);
@@ -96,10 +95,10 @@ Daemon::Daemon(asio::io_context& loop, const config::Config& config)
                 log::warning("deletes cannot be propagated: " + error.message,
                              {{"error_kind", std::string(to_string(error.kind))}});
               }),
-      why_({config, routes_, fleet_, dead_letters_, outages_,
+      why_({generations_, dead_letters_, outages_,
             [this](const std::string& target) { return worker_of(target); }}),
       intake_(*bus_, status_, metrics_, instance_),
-      api_(config,
+      api_(generations_,
            {intake_, status_, dead_letters_api_, why_, history_, [this] { return metrics(); },
             [this](const std::string& rule, const std::string& target, Reconciler::Extent extent) {
               return reconciler_ && reconciler_->request(rule, target, extent);
@@ -108,7 +107,8 @@ Daemon::Daemon(asio::io_context& loop, const config::Config& config)
               [this](HttpRequest request) { return api_.answer(std::move(request)); }),
       signals_(loop, SIGTERM, SIGINT, SIGHUP),
       changed_(loop.get_executor()) {
-  for (const monitoring::Pair& pair : routes_.pairs()) {
+  status_.adopt();
+  for (const monitoring::Pair& pair : generations_.routes().pairs()) {
     ledger_.add_pair(pair);
     metrics_.add_pair(pair);
   }
@@ -134,24 +134,33 @@ void Daemon::spawn(asio::awaitable<void> part) {
   });
 }
 
-asio::awaitable<int> Daemon::run() {
-  if (auto loaded = api_.load_tokens(); !loaded) {
-    log::error(loaded.error().message);
-    co_return exit_wrong_configuration;
+// The exit code where it cannot begin.
+std::optional<int> Daemon::begin() {
+  const config::Config& config = generations_.config();
+  auto keys = Api::read_keys(config);
+  if (!keys) {
+    log::error(keys.error().message);
+    return exit_wrong_configuration;
   }
-  if (auto listening = server_.listen(config_.http.listen.host, config_.http.listen.port);
+  api_.set_keys(std::move(*keys));
+  if (auto listening = server_.listen(config.http.listen.host, config.http.listen.port);
       !listening) {
     log::error(listening.error().message);
-    co_return exit_nothing_possible;
+    return exit_nothing_possible;
   }
-  log::info(fmt::format("transship {} listens on {}:{}", TRANSSHIP_VERSION,
-                        config_.http.listen.host, server_.port()),
-            {{"region", config_.region.value_or("")}, {"port", std::to_string(server_.port())}});
-  warn_of_what_is_not_done(config_);
-  if (routes_.pairs().empty()) {
+  log::info(fmt::format("transship {} listens on {}:{}", TRANSSHIP_VERSION, config.http.listen.host,
+                        server_.port()),
+            {{"region", config.region.value_or("")}, {"port", std::to_string(server_.port())}});
+  warn_of_what_is_not_done(config);
+  if (generations_.routes().pairs().empty()) {
     log::warning("no rule has a target in this region: there is nothing to do",
-                 {{"region", config_.region.value_or("")}});
+                 {{"region", config.region.value_or("")}});
   }
+  return std::nullopt;
+}
+
+asio::awaitable<int> Daemon::run() {
+  if (const auto code = begin()) co_return *code;
   spawn(start_when_possible());
   spawn(reach_registries());
   spawn(feed_watchdog());
@@ -175,10 +184,10 @@ asio::awaitable<void> Daemon::wait_for_signal() {
     if (signal != SIGHUP) {
       log::info(fmt::format("{}: finishing copies within {:g} s",
                             signal == SIGTERM ? "SIGTERM" : "SIGINT",
-                            std::chrono::duration<double>(config_.shutdown).count()));
+                            std::chrono::duration<double>(generations_.config().shutdown).count()));
       break;
     }
-    log::warning("SIGHUP: this version takes a changed configuration over at a restart only");
+    reload();
   }
 }
 
@@ -213,15 +222,13 @@ asio::awaitable<void> Daemon::start_when_possible() {
   if (stopping_) co_return;
   for (const std::string& warning : bus_->warnings()) log::warning(warning);
   status_.set_consumers_ready();
-  std::vector<Worker*> workers;
-  for (const auto& worker : workers_) {
-    workers.push_back(worker.get());
-    spawn(worker->run());
-  }
-  reconciler_ = std::make_unique<Reconciler>(shared(), std::move(workers));
+  for (const auto& worker : workers_) spawn(worker->run());
+  reconciler_ = std::make_unique<Reconciler>(
+      shared(), [this](const std::string& target) { return worker_of(target); });
   spawn(reconciler_->run());
   spawn(watch_bus());
   spawn(watch_dead_letters());
+  take_over_workers();  // where the configuration changed meanwhile
   log::info(fmt::format("takes events from the {}", bus_->type()));
 }
 
@@ -238,24 +245,33 @@ asio::awaitable<Result<void>> Daemon::read_dead_letters() {
 }
 
 WorkerShared Daemon::shared() {
-  return {loop_.get_executor(), config_,  routes_, fleet_,          ledger_,  metrics_,
-          dead_letters_,        outages_, placed_, delete_breaker_, instance_};
+  return {loop_.get_executor(), generations_, ledger_, metrics_, dead_letters_, outages_, placed_,
+          delete_breaker_,      instance_};
 }
 
 asio::awaitable<Result<void>> Daemon::open_workers() {
   workers_.clear();
-  for (const std::string& target : routes_.targets()) {
+  const auto generation = generations_.now();
+  for (const std::string& target : generation->routes.targets()) {
     auto inbox = co_await bus_->open_inbox(target);
     if (!inbox) co_return fail(inbox.error().with_context("the events of " + target));
     workers_.push_back(std::make_unique<Worker>(shared(), target, std::move(*inbox)));
   }
-  const auto& targets = routes_.targets();
+  const auto& targets = generation->routes.targets();
   co_return co_await bus_->forget_other_inboxes({targets.begin(), targets.end()});
 }
 
 asio::awaitable<void> Daemon::reach_registries() {
-  for (const config::Registry& registry : config_.registries) spawn(reach(registry.name));
+  for (const config::Registry& registry : generations_.config().registries)
+    spawn(reach(registry.name));
   co_return;
+}
+
+// One that the configuration has no more is not asked: nobody waits for it.
+asio::awaitable<Result<void>> Daemon::ping(std::string registry) {
+  const auto generation = generations_.now();
+  if (generation->config.find_registry(registry) == nullptr) co_return Result<void>{};
+  co_return co_await generation->fleet.registry(registry).ping();
 }
 
 // Asks until there is an answer once; later, its requests tell.
@@ -263,7 +279,7 @@ asio::awaitable<void> Daemon::reach(std::string registry) {
   std::chrono::milliseconds wait = first_pause;
   bool told = false;
   while (!stopping_ && !status_.was_reached(registry)) {
-    auto reached = co_await fleet_.registry(registry).ping();
+    auto reached = co_await ping(registry);
     if (reached) {
       status_.set_reachable(registry);
       break;
@@ -286,7 +302,9 @@ asio::awaitable<void> Daemon::watch_bus() {
     ledger_.set_listening(bus_->connected(), now());
     std::uint64_t pending = 0;
     bool known = bus_->connected();
-    for (const auto& worker : workers_) {
+    std::vector<Worker*> workers;  // as they are now
+    for (const auto& worker : workers_) workers.push_back(worker.get());
+    for (Worker* worker : workers) {
       if (!known) break;
       auto backlog = co_await worker->inbox().backlog();
       known = backlog.has_value();
@@ -316,7 +334,7 @@ asio::awaitable<void> Daemon::keep_history() {
   while (!stopping_) {
     history_.sample(ledger_.report(now()), copied, now());
     if (std::exchange(samples, (samples + 1) % 4) == 0) {
-      for (const CertificateEnd& end : certificate_ends(config_))
+      for (const CertificateEnd& end : certificate_ends(generations_.config()))
         metrics_.set_certificate_end(end.registry, end.kind, end.at);
     }
     co_await pause(History::every);
@@ -330,12 +348,12 @@ Worker* Daemon::worker_of(const std::string& target) const {
 }
 
 bool Daemon::retry(const bus::DeadLetter& letter) {
-  const config::Rule* rule = config_.find_rule(letter.rule);
+  const config::Rule* rule = generations_.config().find_rule(letter.rule);
   Worker* worker = worker_of(letter.target);
   const auto image = oci::ImageName::parse(letter.image);
   if (rule == nullptr || worker == nullptr || !image) return false;
-  for (const Route& route :
-       routes_.to(letter.target, rule->source, image->repository.str(), image->reference.str())) {
+  for (const Route& route : generations_.routes().to(
+           letter.target, rule->source, image->repository.str(), image->reference.str())) {
     if (route.rule != rule) continue;
     worker->retry(route, letter);
     return true;
@@ -347,15 +365,14 @@ bool Daemon::retry(const bus::DeadLetter& letter) {
 asio::awaitable<void> Daemon::feed_watchdog() {
   std::uint64_t interval_us = 0;
   const bool watched = ::sd_watchdog_enabled(0, &interval_us) > 0;
-  bool told_ready = false;
   while (!stopping_) {
-    if (!told_ready && status_.readiness()["ready"].get<bool>()) {
-      told_ready = true;
+    if (!told_ready_ && status_.readiness()["ready"].get<bool>()) {
+      told_ready_ = true;
       ::sd_notify(0, "READY=1");
       log::info("ready");
     }
     if (watched) ::sd_notify(0, "WATCHDOG=1");
-    std::chrono::milliseconds wait(told_ready ? 5000 : 100);
+    std::chrono::milliseconds wait(told_ready_ ? 5000 : 100);
     if (watched) wait = std::min(wait, std::chrono::milliseconds(interval_us / 3000));
     co_await pause(wait);
   }
@@ -371,14 +388,16 @@ asio::awaitable<void> Daemon::shut_down() {
   if (reconciler_) reconciler_->stop();
   outages_.stop();
   server_.stop();
-  const auto deadline = std::chrono::steady_clock::now() + config_.shutdown;
+  const auto deadline = std::chrono::steady_clock::now() + generations_.config().shutdown;
   TaskGroup group(co_await asio::this_coro::executor);
-  for (const auto& worker : workers_) {
-    group.spawn([](Worker& stopped,
-                   std::chrono::steady_clock::time_point by) -> asio::awaitable<Result<void>> {
-      co_await stopped.stop(by);
-      co_return Result<void>{};
-    }(*worker, deadline));
+  const auto stop = [](Worker& stopped,
+                       std::chrono::steady_clock::time_point by) -> asio::awaitable<Result<void>> {
+    co_await stopped.stop(by);
+    co_return Result<void>{};
+  };
+  for (const auto& worker : workers_) group.spawn(stop(*worker, deadline));
+  for (const auto& worker : retired_) {
+    if (retiring_.contains(worker->target())) group.spawn(stop(*worker, deadline));
   }
   static_cast<void>(co_await group.join());
   co_await bus_->close();

@@ -6,11 +6,11 @@ namespace transship {
 
 std::optional<DeadLetterBook::Account> DeadLetterBook::account_of(
     const bus::DeadLetter& letter) const {
-  const config::Rule* rule = config_.find_rule(letter.rule);
+  const config::Rule* rule = generations_.config().find_rule(letter.rule);
   const std::size_t colon = letter.image.rfind(':');
   if (rule == nullptr || colon == std::string::npos) return std::nullopt;
   const monitoring::Pair pair{rule->name, rule->source, letter.target};
-  const auto& pairs = routes_.pairs();
+  const auto& pairs = generations_.routes().pairs();
   if (std::find(pairs.begin(), pairs.end(), pair) == pairs.end()) return std::nullopt;
   return Account{ledger_.add_pair(pair), rule->target_repository(letter.image.substr(0, colon)) +
                                              letter.image.substr(colon)};
@@ -36,6 +36,16 @@ void DeadLetterBook::strike(const std::string& id) {
   letters_.erase(found);
 }
 
+void DeadLetterBook::across(const std::function<void()>& change) {
+  std::vector<bus::DeadLetter> letters;
+  for (const auto& [id, letter] : letters_) letters.push_back(letter);
+  for (const bus::DeadLetter& letter : letters) strike(letter.id);
+  change();
+  for (bus::DeadLetter& letter : letters) enter(std::move(letter));
+  version_.clear();
+  publish_counts();
+}
+
 void DeadLetterBook::publish_counts() {
   std::map<std::string, std::uint64_t> of_target;
   std::map<std::pair<std::string, std::string>, std::uint64_t> of_pair;
@@ -43,9 +53,9 @@ void DeadLetterBook::publish_counts() {
     ++of_target[letter.target];
     ++of_pair[{letter.rule, letter.target}];
   }
-  for (const std::string& target : routes_.targets())
+  for (const std::string& target : generations_.routes().targets())
     metrics_.set_dead_letters(target, of_target[target]);
-  for (const monitoring::Pair& pair : routes_.pairs())
+  for (const monitoring::Pair& pair : generations_.routes().pairs())
     ledger_.set_dead_letters(ledger_.add_pair(pair), of_pair[{pair.rule, pair.target}]);
 }
 
@@ -66,7 +76,7 @@ asio::awaitable<Result<void>> DeadLetterBook::refresh() {
 }
 
 void DeadLetterBook::take_over(std::vector<bus::DeadLetter> letters) {
-  const auto& targets = routes_.targets();
+  const auto& targets = generations_.routes().targets();
   std::map<std::string, bus::DeadLetter> now;
   for (bus::DeadLetter& letter : letters) {
     const bool ours = std::find(targets.begin(), targets.end(), letter.target) != targets.end();

@@ -1,12 +1,13 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "config/config.h"
 #include "daemon/bus/dead_letters.h"
-#include "daemon/routes.h"
+#include "daemon/generation.h"
 #include "monitoring/ledger.h"
 #include "monitoring/metrics.h"
 
@@ -20,9 +21,9 @@ class DeadLetterBook {
   // A target with so many gets no more: what fails then waits on the bus and is tried on.
   static constexpr std::size_t of_a_target_max = 10'000;
 
-  DeadLetterBook(bus::DeadLetters& storage, const config::Config& config, const Routes& routes,
+  DeadLetterBook(bus::DeadLetters& storage, const Generations& generations,
                  monitoring::Ledger& ledger, monitoring::Metrics& metrics)
-      : storage_(storage), config_(config), routes_(routes), ledger_(ledger), metrics_(metrics) {}
+      : storage_(storage), generations_(generations), ledger_(ledger), metrics_(metrics) {}
 
   // Takes over what the bus holds, and removes there what could not be removed when it was due.
   asio::awaitable<Result<void>> refresh();
@@ -30,6 +31,10 @@ class DeadLetterBook {
   asio::awaitable<Result<void>> put(bus::DeadLetter letter);
   // Gone for the ledger at once; from the bus as soon as it can be, at the latest with a refresh.
   asio::awaitable<Result<void>> remove(std::string id);
+
+  // Makes another configuration hold, and accounts for the letters by that. Those of targets that
+  // are new come with the next refresh.
+  void across(const std::function<void()>& change);
 
   // Null where there is none. Valid until the next wait.
   [[nodiscard]] const bus::DeadLetter* find(const std::string& id) const;
@@ -52,8 +57,7 @@ class DeadLetterBook {
   [[nodiscard]] std::optional<Account> account_of(const bus::DeadLetter& letter) const;
 
   bus::DeadLetters& storage_;
-  const config::Config& config_;
-  const Routes& routes_;
+  const Generations& generations_;
   monitoring::Ledger& ledger_;
   monitoring::Metrics& metrics_;
   std::map<std::string, bus::DeadLetter> letters_;  // by id

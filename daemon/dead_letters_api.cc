@@ -36,7 +36,7 @@ HttpResponse refused(int status, std::string_view why) {
 }  // namespace
 
 bool DeadLettersApi::knows(const std::string& target) const {
-  const auto& targets = routes_.targets();
+  const auto& targets = generations_.routes().targets();
   return target.empty() || std::find(targets.begin(), targets.end(), target) != targets.end();
 }
 

@@ -13,8 +13,8 @@ class DeadLettersApi {
  public:
   // `retry` sends a letter's image again; false where no rule of ours wants it any more.
   using Retry = std::function<bool(const bus::DeadLetter&)>;
-  DeadLettersApi(DeadLetterBook& book, const Routes& routes, Retry retry)
-      : book_(book), routes_(routes), retry_(std::move(retry)) {}
+  DeadLettersApi(DeadLetterBook& book, const Generations& generations, Retry retry)
+      : book_(book), generations_(generations), retry_(std::move(retry)) {}
 
   // GET, with ?target=T: {dead_letters: […]}. 404: no such target; 503: the bus does not answer.
   asio::awaitable<HttpResponse> list(HttpRequest request);
@@ -34,7 +34,7 @@ class DeadLettersApi {
   asio::awaitable<Result<void>> carry_out(const Order& order, const std::string& id);
 
   DeadLetterBook& book_;
-  const Routes& routes_;
+  const Generations& generations_;
   Retry retry_;
 };
 

@@ -32,6 +32,7 @@ class Outages {
   // A request to it got no answer. Nothing changes where the probe gets one.
   void suspect(const std::string& registry);
   [[nodiscard]] bool is_out(const std::string& registry) const;
+  void set_policy(config::RetryPolicy policy) { policy_ = policy; }
   void stop();
 
  private:

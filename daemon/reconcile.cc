@@ -27,11 +27,14 @@ monitoring::Time now() {
 
 }  // namespace
 
-Reconciler::Reconciler(WorkerShared shared, std::vector<Worker*> workers)
+Reconciler::Reconciler(WorkerShared shared, FindWorker worker_of)
     : shared_(std::move(shared)),
-      workers_(std::move(workers)),
+      worker_of_(std::move(worker_of)),
+      generation_(shared_.generations.now()),
       changed_(shared_.executor),
-      closure_times_(shared_.fleet.state()) {}
+      closure_times_(generation_->fleet.state()) {}
+
+void Reconciler::adopt() { changed_.notify(); }
 
 void Reconciler::stop() {
   stopping_ = true;
@@ -40,7 +43,7 @@ void Reconciler::stop() {
 
 bool Reconciler::request(const std::string& rule, const std::string& target, Extent extent) {
   bool any = false;
-  for (const monitoring::Pair& pair : shared_.routes.pairs()) {
+  for (const monitoring::Pair& pair : shared_.generations.routes().pairs()) {
     if ((!rule.empty() && pair.rule != rule) || (!target.empty() && pair.target != target))
       continue;
     requested_.emplace(pair.rule, pair.target);
@@ -55,11 +58,13 @@ bool Reconciler::request(const std::string& rule, const std::string& target, Ext
 asio::awaitable<void> Reconciler::run() {
   co_await recall_stopped_deletes();
   auto next = Clock::now();
-  if (!shared_.config.reconcile.at_start) next += shared_.config.reconcile.interval;
+  if (!generation_->config.reconcile.at_start) next += generation_->config.reconcile.interval;
   while (!stopping_) {
+    generation_ = shared_.generations.now();
+    next = std::min(next, Clock::now() + generation_->config.reconcile.interval);
     if (Clock::now() >= next) {
       request({}, {}, {});
-      next = Clock::now() + shared_.config.reconcile.interval;
+      next = Clock::now() + generation_->config.reconcile.interval;
     }
     request_closures_that_are_due();
     if (requested_.empty()) {
@@ -67,7 +72,7 @@ asio::awaitable<void> Reconciler::run() {
       continue;
     }
     const auto asked_for = std::exchange(requested_, {});
-    for (const config::Rule& rule : shared_.config.rules) {
+    for (const config::Rule& rule : generation_->config.rules) {
       std::vector<Side> sides = sides_of(rule);
       std::erase_if(sides, [&](const Side& side) {
         return !asked_for.contains({rule.name, side.pair.target});
@@ -81,17 +86,20 @@ asio::awaitable<void> Reconciler::run() {
   while (waiting_ > 0) co_await changed_.wait();
 }
 
+bool Reconciler::is_served(const monitoring::Pair& pair) const {
+  const auto& pairs = shared_.generations.routes().pairs();
+  return std::find(pairs.begin(), pairs.end(), pair) != pairs.end();
+}
+
 std::vector<Reconciler::Side> Reconciler::sides_of(const config::Rule& rule) const {
   std::vector<Side> sides;
-  for (const monitoring::Pair& pair : shared_.routes.pairs()) {
+  for (const monitoring::Pair& pair : generation_->routes.pairs()) {
     if (pair.rule != rule.name) continue;
-    const auto worker = std::find_if(workers_.begin(), workers_.end(), [&](const Worker* one) {
-      return one->target() == pair.target;
-    });
-    if (worker == workers_.end()) continue;
+    Worker* worker = worker_of_(pair.target);
+    if (worker == nullptr) continue;
     Side side;
     side.pair = pair;
-    side.worker = *worker;
+    side.worker = worker;
     sides.push_back(std::move(side));
   }
   return sides;
@@ -106,6 +114,7 @@ asio::awaitable<void> Reconciler::pass(const config::Rule& rule, std::vector<Sid
   if (compared && extras && !stopping_) co_await find_extras(rule, sides, *extras);
   if (stopping_) co_return;
   for (Side& side : sides) {
+    if (!is_served(side.pair)) continue;
     if (!compared && !side.error) side.error = compared.error();
     report(side, started, Clock::now() - began);
     if (side.closure) closure_ended(side, started);
@@ -168,7 +177,7 @@ asio::awaitable<void> Reconciler::wait_until_repaired(monitoring::Pair pair, Wor
     if (found.empty()) break;
     co_await changed_.wait_until(Clock::now() + look_again_every);
   }
-  if (stopping_) co_return;
+  if (stopping_ || !is_served(pair)) co_return;
   shared_.ledger.reconciled(shared_.ledger.add_pair(pair), started);
   if (all_in_step) shared_.ledger.succeeded(shared_.ledger.add_pair(pair), now());
 }
@@ -176,7 +185,7 @@ asio::awaitable<void> Reconciler::wait_until_repaired(monitoring::Pair pair, Wor
 asio::awaitable<Result<std::vector<std::string>>> Reconciler::repositories_of(
     const config::Rule& rule) {
   if (auto literal = rule.repositories.literal()) co_return std::move(*literal);
-  auto all = co_await shared_.fleet.registry(rule.source).list_repositories();
+  auto all = co_await generation_->fleet.registry(rule.source).list_repositories();
   if (!all) co_return fail(all.error());
   std::erase_if(
       *all, [&](const std::string& repository) { return !rule.repositories.matches(repository); });
@@ -206,7 +215,7 @@ asio::awaitable<Result<void>> Reconciler::compare_repository(const config::Rule&
                                                              std::vector<Side>& sides,
                                                              oci::Repository repository,
                                                              ExtraSearch* extras) {
-  auto tags = co_await shared_.fleet.registry(rule.source).list_tags(repository);
+  auto tags = co_await generation_->fleet.registry(rule.source).list_tags(repository);
   if (!tags) co_return fail(tags.error());
   if (extras != nullptr)
     co_await extras->compare(repository.str(), *tags ? **tags : std::vector<std::string>());
@@ -232,8 +241,8 @@ asio::awaitable<void> Reconciler::list_target(const config::Rule& rule, Side& si
   side.proven.blobs.clear();
   auto target_repository = oci::Repository::parse(rule.target_repository(repository.str()));
   if (!target_repository) co_return;
-  auto tags =
-      co_await shared_.fleet.registry(side.pair.target).list_tags(std::move(*target_repository));
+  auto tags = co_await generation_->fleet.registry(side.pair.target)
+                  .list_tags(std::move(*target_repository));
   if (!tags) {
     side.error = tags.error();
   } else if (*tags) {
@@ -250,7 +259,7 @@ asio::awaitable<Result<void>> Reconciler::compare_tag(const config::Rule& rule,
   });
   std::optional<oci::Digest> wanted;
   if (listed) {
-    auto shown = co_await shared_.fleet.registry(rule.source).head_manifest(repository, tag);
+    auto shown = co_await generation_->fleet.registry(rule.source).head_manifest(repository, tag);
     if (!shown) co_return fail(shown.error());
     if (!*shown) co_return Result<void>{};  // deleted since it was listed
     wanted = (*shown)->digest;
@@ -263,7 +272,7 @@ asio::awaitable<Result<void>> Reconciler::compare_tag(const config::Rule& rule,
       continue;
     }
     auto target_repository = oci::Repository::parse(rule.target_repository(repository.str()));
-    auto shown = co_await shared_.fleet.registry(side.pair.target)
+    auto shown = co_await generation_->fleet.registry(side.pair.target)
                      .head_manifest(std::move(*target_repository), tag);
     if (!shown) {
       side.error = shown.error();

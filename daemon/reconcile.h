@@ -21,12 +21,16 @@ namespace transship {
 // as well.
 class Reconciler {
  public:
-  Reconciler(WorkerShared shared, std::vector<Worker*> workers);
+  // Finds the worker of a target: null where there is none yet.
+  using FindWorker = std::function<Worker*(const std::string& target)>;
+  Reconciler(WorkerShared shared, FindWorker worker_of);
 
   // Passes at the start and at every interval, as configured, and whenever one is asked for, until
   // stop().
   asio::awaitable<void> run();
   void stop();
+  // Another configuration holds: it is looked at before the next pass.
+  void adopt();
 
   // What a pass does beyond the usual.
   struct Extent {
@@ -55,6 +59,8 @@ class Reconciler {
     std::optional<Error> error;
   };
 
+  // A pass may outlive what it is about.
+  [[nodiscard]] bool is_served(const monitoring::Pair& pair) const;
   [[nodiscard]] std::vector<Side> sides_of(const config::Rule& rule) const;
   asio::awaitable<void> pass(const config::Rule& rule, std::vector<Side> sides);
   asio::awaitable<Result<void>> compare_all(const config::Rule& rule, std::vector<Side>& sides,
@@ -92,7 +98,8 @@ class Reconciler {
   asio::awaitable<Result<std::vector<std::string>>> repositories_of(const config::Rule& rule);
 
   WorkerShared shared_;
-  std::vector<Worker*> workers_;
+  FindWorker worker_of_;
+  std::shared_ptr<Generation> generation_;  // of the pass that runs, else the present one
   Event changed_;
   bool stopping_ = false;
   std::size_t waiting_ = 0;                                  // for repairs, beside the passes

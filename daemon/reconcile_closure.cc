@@ -21,25 +21,26 @@ constexpr std::size_t proven_max = 100'000;
 // Where nothing is known of an earlier one, it comes with the first pass after the start's: a
 // daemon that was just started has other things to do.
 Reconciler::Clock::time_point Reconciler::closure_due(const monitoring::Pair& pair) const {
-  const auto& settings = shared_.config.reconcile;
+  const auto& settings = generation_->config.reconcile;
   const auto again = closure_again_.find({pair.rule, pair.target});
   if (again != closure_again_.end()) return again->second;
-  const config::Rule* rule = shared_.config.find_rule(pair.rule);
+  const config::Rule* rule = generation_->config.find_rule(pair.rule);
   const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
-  const auto last = closure_times_.last(PlacedBy::of(shared_.config, *rule, pair.target), now);
+  const auto last = closure_times_.last(PlacedBy::of(generation_->config, *rule, pair.target), now);
   if (!last) return started_ + std::min(settings.interval, settings.closure);
   return Clock::now() + (*last + settings.closure - now);
 }
 
 Reconciler::Clock::time_point Reconciler::next_closure() const {
   auto next = Clock::time_point::max();
-  for (const monitoring::Pair& pair : shared_.routes.pairs())
-    next = std::min(next, closure_due(pair));
+  for (const monitoring::Pair& pair : generation_->routes.pairs())
+    if (worker_of_(pair.target) != nullptr) next = std::min(next, closure_due(pair));
   return next;
 }
 
 void Reconciler::request_closures_that_are_due() {
-  for (const monitoring::Pair& pair : shared_.routes.pairs()) {
+  for (const monitoring::Pair& pair : generation_->routes.pairs()) {
+    if (worker_of_(pair.target) == nullptr) continue;
     if (closure_due(pair) <= Clock::now()) request(pair.rule, pair.target, {.closure = true});
   }
 }
@@ -51,8 +52,8 @@ void Reconciler::closure_ended(const Side& side, monitoring::Time started) {
     return;
   }
   closure_again_.erase(key);
-  const config::Rule* rule = shared_.config.find_rule(side.pair.rule);
-  closure_times_.note(PlacedBy::of(shared_.config, *rule, side.pair.target),
+  const config::Rule* rule = generation_->config.find_rule(side.pair.rule);
+  closure_times_.note(PlacedBy::of(generation_->config, *rule, side.pair.target),
                       std::chrono::floor<std::chrono::seconds>(started));
 }
 
@@ -72,10 +73,10 @@ asio::awaitable<bool> Reconciler::is_complete(const config::Rule& rule, Side& si
   co_await yield_to_pushes(side);
   if (stopping_) co_return false;
   if (side.proven.blobs.size() > proven_max) side.proven.blobs.clear();
-  ImageJob job{shared_.fleet.registry(rule.source),
+  ImageJob job{generation_->fleet.registry(rule.source),
                repository,
                oci::Reference(tag),
-               shared_.fleet.target(side.pair.target),
+               generation_->fleet.target(side.pair.target),
                std::move(*target_repository),
                tag};
   job.source_seen = std::move(digest);

@@ -15,8 +15,8 @@ std::unique_ptr<ExtraSearch> Reconciler::search_of(const config::Rule& rule,
   std::vector<std::string> targets;
   targets.reserve(sides.size());
   for (const Side& side : sides) targets.push_back(side.pair.target);
-  return std::make_unique<ExtraSearch>(shared_.fleet, shared_.config, shared_.placed, rule,
-                                       std::move(targets), /*forgets=*/true);
+  return std::make_unique<ExtraSearch>(generation_->fleet, generation_->config, shared_.placed,
+                                       rule, std::move(targets), /*forgets=*/true);
 }
 
 void Reconciler::note_in_step(const config::Rule& rule, const Side& side,
@@ -24,17 +24,17 @@ void Reconciler::note_in_step(const config::Rule& rule, const Side& side,
                               const oci::Digest& digest) {
   if (rule.deletes != config::Deletes::propagate || oci::ReferrersTag::parse(tag.str())) return;
   shared_.placed.note(
-      PlacedBy::of(shared_.config, rule, side.pair.target),
+      PlacedBy::of(generation_->config, rule, side.pair.target),
       {repository.str(), tag.str(), rule.target_repository(repository.str()), digest.str()});
 }
 
 // What the breaker stopped before this daemon was started.
 asio::awaitable<void> Reconciler::recall_stopped_deletes() {
-  for (const monitoring::Pair& pair : shared_.routes.pairs()) {
-    const config::Rule* rule = shared_.config.find_rule(pair.rule);
+  for (const monitoring::Pair& pair : generation_->routes.pairs()) {
+    const config::Rule* rule = generation_->config.find_rule(pair.rule);
     if (rule->deletes != config::Deletes::propagate) continue;
     const auto standing =
-        co_await shared_.placed.standing(PlacedBy::of(shared_.config, *rule, pair.target));
+        co_await shared_.placed.standing(PlacedBy::of(generation_->config, *rule, pair.target));
     shared_.ledger.set_deletes_stopped(shared_.ledger.add_pair(pair), standing.stopped);
   }
 }
@@ -58,8 +58,9 @@ asio::awaitable<void> Reconciler::find_extras(const config::Rule& rule, std::vec
 
 asio::awaitable<void> Reconciler::remove_extras(const config::Rule& rule, Side& side,
                                                 const Extras& extras) {
+  if (!is_served(side.pair)) co_return;
   const auto pair = shared_.ledger.add_pair(side.pair);
-  const PlacedBy by = PlacedBy::of(shared_.config, rule, side.pair.target);
+  const PlacedBy by = PlacedBy::of(generation_->config, rule, side.pair.target);
   const bool allowed = allowed_.erase({rule.name, side.pair.target}) > 0;
   if (allowed) {
     shared_.delete_breaker.reset(by);

@@ -8,7 +8,7 @@ namespace transship {
 
 namespace {
 
-bool serves(const config::Config& config, const std::string& target) {
+bool is_of_its_region(const config::Config& config, const std::string& target) {
   const config::Registry* registry = config.find_registry(target);
   return !config.region || !registry->region || *registry->region == *config.region;
 }
@@ -47,7 +47,7 @@ std::optional<std::string> source_of(const config::Rule& rule, std::string_view 
 Routes::Routes(const config::Config& config) : config_(config) {
   for (const config::Rule& rule : config.rules) {
     for (const std::string& target : rule.targets) {
-      if (!serves(config, target)) continue;
+      if (!is_of_its_region(config, target)) continue;
       pairs_.push_back({rule.name, rule.source, target});
       if (std::find(targets_.begin(), targets_.end(), target) == targets_.end())
         targets_.push_back(target);
@@ -55,16 +55,18 @@ Routes::Routes(const config::Config& config) : config_(config) {
   }
 }
 
+bool Routes::serves(std::string_view rule, std::string_view target) const {
+  return std::any_of(pairs_.begin(), pairs_.end(), [&](const monitoring::Pair& pair) {
+    return pair.rule == rule && pair.target == target;
+  });
+}
+
 std::vector<Route> Routes::to(std::string_view target, std::string_view source,
                               std::string_view repository, std::string_view reference) const {
   std::vector<Route> routes;
   for (const config::Rule& rule : config_.rules) {
     if (rule.source != source || !wants(rule, repository, reference)) continue;
-    const bool goes_there =
-        std::any_of(pairs_.begin(), pairs_.end(), [&](const monitoring::Pair& pair) {
-          return pair.rule == rule.name && pair.target == target;
-        });
-    if (goes_there)
+    if (serves(rule.name, target))
       routes.push_back({&rule, std::string(target), rule.target_repository(repository)});
   }
   return routes;

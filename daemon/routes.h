@@ -34,6 +34,8 @@ class Routes {
 
   // The pairs of rule and target that this daemon works for, in the configuration's order.
   [[nodiscard]] const std::vector<monitoring::Pair>& pairs() const { return pairs_; }
+  // Whether this rule and target are one of them.
+  [[nodiscard]] bool serves(std::string_view rule, std::string_view target) const;
   // The targets among them, each once.
   [[nodiscard]] const std::vector<std::string>& targets() const { return targets_; }
 

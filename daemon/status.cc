@@ -31,15 +31,20 @@ std::string rfc3339(monitoring::Time time) {
                      ms);
 }
 
-Status::Status(const config::Config& config, const bus::Bus& bus, const monitoring::Ledger& ledger,
-               monitoring::Metrics& metrics)
-    : config_(config), bus_(bus), ledger_(ledger), metrics_(metrics), started_(now()) {
+Status::Status(const Generations& generations, const bus::Bus& bus,
+               const monitoring::Ledger& ledger, monitoring::Metrics& metrics)
+    : generations_(generations), bus_(bus), ledger_(ledger), metrics_(metrics), started_(now()) {}
+
+void Status::adopt() {
+  const config::Config& config = generations_.config();
+  std::erase_if(registries_,
+                [&](const auto& entry) { return config.find_registry(entry.first) == nullptr; });
   for (const config::Registry& registry : config.registries) registries_[registry.name];
 }
 
 Json Status::registries() const {
   Json list = Json::array();
-  for (const config::Registry& registry : config_.registries) {
+  for (const config::Registry& registry : generations_.config().registries) {
     const Reachability& seen = registries_.at(registry.name);
     list.push_back({{"name", registry.name},
                     {"reachable", seen.reachable},
@@ -57,6 +62,7 @@ Json Status::readiness() const {
 }
 
 Json Status::report() const {
+  const config::Config& config = generations_.config();
   Json pairs = Json::array();
   for (const monitoring::Ledger::Report& report : ledger_.report(now())) {
     pairs.push_back({{"rule", report.pair.rule},
@@ -72,7 +78,7 @@ Json Status::report() const {
                      {"deletes_stopped", report.deletes_stopped}});
   }
   return {
-      {"region", config_.region ? Json(*config_.region) : Json()},
+      {"region", config.region ? Json(*config.region) : Json()},
       {"version", TRANSSHIP_VERSION},
       {"started", rfc3339(started_)},
       {"bus",
@@ -82,14 +88,15 @@ Json Status::report() const {
 }
 
 void Status::set_reachable(const std::string& registry) {
-  Reachability& seen = registries_[registry];
-  seen = {true, true, {}};
+  const auto found = registries_.find(registry);
+  if (found != registries_.end()) found->second = {true, true, {}};
 }
 
 void Status::set_unreachable(const std::string& registry, std::string error) {
-  Reachability& seen = registries_[registry];
-  seen.reachable = false;
-  seen.error = std::move(error);
+  const auto found = registries_.find(registry);
+  if (found == registries_.end()) return;
+  found->second.reachable = false;
+  found->second.error = std::move(error);
 }
 
 void Status::request_done(std::string_view registry, std::string_view method, int code,

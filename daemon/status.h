@@ -8,6 +8,7 @@
 
 #include "config/config.h"
 #include "daemon/bus/bus.h"
+#include "daemon/generation.h"
 #include "monitoring/ledger.h"
 #include "monitoring/metrics.h"
 
@@ -17,7 +18,7 @@ namespace transship {
 // listens to the engine to know which registries answer.
 class Status final : public Observer {
  public:
-  Status(const config::Config& config, const bus::Bus& bus, const monitoring::Ledger& ledger,
+  Status(const Generations& generations, const bus::Bus& bus, const monitoring::Ledger& ledger,
          monitoring::Metrics& metrics);
 
   // {ready, bus{type,connected}, registries[{name,reachable,error}]}. Ready: the bus is there, and
@@ -26,10 +27,13 @@ class Status final : public Observer {
   // The object of `transship status`.
   [[nodiscard]] nlohmann::ordered_json report() const;
 
+  // Knows the registries of the present configuration, and no others.
+  void adopt();
   void set_reachable(const std::string& registry);
   void set_unreachable(const std::string& registry, std::string error);
   [[nodiscard]] bool was_reached(const std::string& registry) const {
-    return registries_.at(registry).reached;
+    const auto found = registries_.find(registry);
+    return found != registries_.end() && found->second.reached;
   }
   void set_bus_pending(std::uint64_t events) { bus_pending_ = events; }
   [[nodiscard]] std::uint64_t bus_pending() const { return bus_pending_; }
@@ -53,7 +57,7 @@ class Status final : public Observer {
   };
   [[nodiscard]] nlohmann::ordered_json registries() const;
 
-  const config::Config& config_;
+  const Generations& generations_;
   const bus::Bus& bus_;
   const monitoring::Ledger& ledger_;
   monitoring::Metrics& metrics_;

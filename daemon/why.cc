@@ -73,14 +73,15 @@ std::optional<Why::Image> Why::parse(const std::string& name) {
   return Image{std::move(*repository), oci::Reference(std::move(*tag)), name, rest};
 }
 
-std::vector<Route> Why::routes_of(const std::string& target, const Image& image) const {
+std::vector<Route> Why::routes_of(const Generation& generation, const std::string& target,
+                                  const Image& image) const {
   std::vector<Route> routes;
   const std::string& repository = image.repository.str();
-  for (const config::Rule& rule : parts_.config.rules) {
+  for (const config::Rule& rule : generation.config.rules) {
     const bool matches = image.tag.empty() ? rule.repositories.matches(repository)
                                            : wants(rule, repository, image.tag);
     const bool served = std::any_of(
-        parts_.routes.pairs().begin(), parts_.routes.pairs().end(),
+        generation.routes.pairs().begin(), generation.routes.pairs().end(),
         [&](const auto& pair) { return pair.rule == rule.name && pair.target == target; });
     if (matches && served) routes.push_back({&rule, target, rule.target_repository(repository)});
   }
@@ -97,8 +98,8 @@ const Route& Why::most_telling(const std::vector<Route>& routes, const Image& im
   return busy == routes.end() ? routes.front() : *busy;
 }
 
-asio::awaitable<void> Why::look(std::string registry, std::string repository,
-                                oci::Reference reference, Shown& shown) {
+asio::awaitable<void> Why::look(Generation& generation, std::string registry,
+                                std::string repository, oci::Reference reference, Shown& shown) {
   auto parsed = oci::Repository::parse(repository);
   if (!parsed) {
     shown.error = parsed.error();
@@ -106,8 +107,8 @@ asio::awaitable<void> Why::look(std::string registry, std::string repository,
   }
   shown.error = Error{ErrorKind::transient, registry + " does not answer"};
   if (parts_.outages.is_out(registry)) co_return;
-  auto head = co_await parts_.fleet.registry(registry).head_manifest(std::move(*parsed),
-                                                                     std::move(reference));
+  auto head = co_await generation.fleet.registry(registry).head_manifest(std::move(*parsed),
+                                                                         std::move(reference));
   shown.error.reset();
   if (!head) {
     shown.error = head.error();
@@ -116,10 +117,10 @@ asio::awaitable<void> Why::look(std::string registry, std::string repository,
   }
 }
 
-asio::awaitable<Result<void>> Why::look_at_both(const Route& route, const Image& image,
-                                                Shown& source, Shown& target) {
-  co_await look(route.rule->source, image.repository.str(), image.reference, source);
-  co_await look(route.target, route.target_repository, image.reference, target);
+asio::awaitable<Result<void>> Why::look_at_both(Generation& generation, const Route& route,
+                                                const Image& image, Shown& source, Shown& target) {
+  co_await look(generation, route.rule->source, image.repository.str(), image.reference, source);
+  co_await look(generation, route.target, route.target_repository, image.reference, target);
   co_return fail(ErrorKind::cancelled, "seen");  // ends the wait beside it
 }
 
@@ -172,12 +173,13 @@ Json Why::explain(const Route& route, const Image& image, const Shown& source,
 asio::awaitable<HttpResponse> Why::answer(HttpRequest request) {
   const std::string target = request.query["target"];
   const auto image = parse(request.query["image"]);
-  const auto& targets = parts_.routes.targets();
+  const auto generation = parts_.generations.now();
+  const auto& targets = generation->routes.targets();
   if (!image) co_return refuse(400, "image is not repository:tag or repository@digest");
   if (target.empty()) co_return refuse(400, "target is missing");
   if (std::find(targets.begin(), targets.end(), target) == targets.end())
     co_return refuse(404, "this daemon works for no target '" + target + "'");
-  const std::vector<Route> routes = routes_of(target, *image);
+  const std::vector<Route> routes = routes_of(*generation, target, *image);
   if (routes.empty()) {
     co_return respond({{"image", image->name},
                        {"target", target},
@@ -194,7 +196,7 @@ asio::awaitable<HttpResponse> Why::answer(HttpRequest request) {
   Shown source;
   Shown shown;
   TaskGroup group(co_await asio::this_coro::executor);
-  group.spawn(look_at_both(route, *image, source, shown));
+  group.spawn(look_at_both(*generation, route, *image, source, shown));
   group.spawn(wait_for(patience));
   static_cast<void>(co_await group.join());
   co_return respond(explain(route, *image, source, shown));

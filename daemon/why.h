@@ -15,9 +15,7 @@ namespace transship {
 class Why {
  public:
   struct Parts {
-    const config::Config& config;
-    const Routes& routes;
-    Fleet& fleet;
+    const Generations& generations;
     const DeadLetterBook& dead_letters;
     const Outages& outages;
     // Null before the bus is there.
@@ -40,13 +38,14 @@ class Why {
     std::optional<Error> error;
   };
   static std::optional<Image> parse(const std::string& name);
-  [[nodiscard]] std::vector<Route> routes_of(const std::string& target, const Image& image) const;
+  [[nodiscard]] std::vector<Route> routes_of(const Generation& generation,
+                                             const std::string& target, const Image& image) const;
   [[nodiscard]] const Route& most_telling(const std::vector<Route>& routes,
                                           const Image& image) const;
-  asio::awaitable<Result<void>> look_at_both(const Route& route, const Image& image, Shown& source,
-                                             Shown& target);
-  asio::awaitable<void> look(std::string registry, std::string repository, oci::Reference reference,
-                             Shown& shown);
+  asio::awaitable<Result<void>> look_at_both(Generation& generation, const Route& route,
+                                             const Image& image, Shown& source, Shown& target);
+  asio::awaitable<void> look(Generation& generation, std::string registry, std::string repository,
+                             oci::Reference reference, Shown& shown);
   [[nodiscard]] nlohmann::ordered_json explain(const Route& route, const Image& image,
                                                const Shown& source, const Shown& target) const;
 

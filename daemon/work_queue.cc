@@ -55,6 +55,13 @@ void WorkQueue::set_fresh(WorkItem& item) {
   if (in_line) enter_ready(item);  // where it is held, the next look finds out again
 }
 
+void WorkQueue::set_priority(WorkItem& item, int priority) {
+  const bool in_line = item.state == State::ready || item.state == State::held;
+  if (in_line) leave(item);
+  item.priority = priority;
+  if (in_line) enter_ready(item);
+}
+
 void WorkQueue::pass_time(Time now) {
   while (!delayed_.empty() && delayed_.begin()->first <= now) make_ready(*delayed_.begin()->second);
 }

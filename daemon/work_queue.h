@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "daemon/bus/bus.h"
+#include "daemon/generation.h"
 #include "monitoring/ledger.h"
 #include "replicator/oci/digest.h"
 #include "replicator/oci/reference.h"
@@ -66,6 +67,8 @@ struct WorkItem {
   // The target shows it, and something that it reaches is missing there: it is copied as if the
   // target did not have it.
   bool incomplete = false;
+  // The configuration by which it runs.
+  std::shared_ptr<Generation> generation = {};
   asio::cancellation_signal cancel = {};
 
   // The queue's own.
@@ -109,8 +112,9 @@ class WorkQueue {
   // To the end of its line, whatever it was waiting for; not for one that runs.
   void make_ready(WorkItem& item);
   void make_ready_at(WorkItem& item, Time when);
-  // Changes its place in the line.
+  // These change its place in the line.
   void set_fresh(WorkItem& item);
+  void set_priority(WorkItem& item, int priority);
   // What waited until now becomes ready.
   void pass_time(Time now);
   [[nodiscard]] std::optional<Time> next_due() const;

@@ -44,9 +44,8 @@ std::optional<oci::ImageName> pushed_image(const events::Event& event) {
 Worker::Worker(WorkerShared shared, std::string target, std::unique_ptr<bus::Inbox> inbox)
     : shared_(std::move(shared)),
       target_name_(std::move(target)),
-      target_(shared_.fleet.target(target_name_)),
       inbox_(std::move(inbox)),
-      retry_(shared_.config.retry.for_daemon()),
+      retry_(shared_.generations.config().retry.for_daemon()),
       delay_timer_(shared_.executor),
       changed_(shared_.executor),
       stop_keeping_(shared_.executor) {}
@@ -81,7 +80,8 @@ asio::awaitable<void> Worker::run() {
 }
 
 void Worker::accept(bus::Delivery delivery) {
-  const config::Registry* registry = shared_.config.find_registry(delivery.message.registry);
+  const config::Registry* registry =
+      shared_.generations.config().find_registry(delivery.message.registry);
   auto held = std::make_shared<HeldDelivery>(HeldDelivery{std::move(delivery), 0});
   if (registry == nullptr || stopping_) {
     if (stopping_) {
@@ -96,11 +96,12 @@ void Worker::accept(bus::Delivery delivery) {
   // Each event is counted once a daemon: by intake, or here by the first of its targets.
   const auto from = message.headers.find(std::string(intake_header));
   const bool counts = (from == message.headers.end() || from->second != shared_.instance) &&
-                      target_name_ == shared_.routes.targets().front();
+                      target_name_ == shared_.generations.routes().targets().front();
   for (const events::Message& part : events::parse(*dialect, message.body, message.headers)) {
     for (const events::Event& event : part.events) {
       const bool foreign =
-          event.host && *event.host != shared_.fleet.registry(registry->name).host();
+          event.host &&
+          *event.host != shared_.generations.now()->fleet.registry(registry->name).host();
       if (counts)
         shared_.metrics.events_seen(registry->name, foreign ? "ignored" : outcome_of(event.action));
       if (event.action == events::Action::push && !foreign) accept_push(event, held);
@@ -119,8 +120,8 @@ void Worker::accept_push(const events::Event& event, const std::shared_ptr<HeldD
   const monitoring::Time arrived_at = in_ms(delivery.stored_at);
   const auto image = pushed_image(event);
   if (!image) return;
-  for (const Route& route : shared_.routes.to(target_name_, delivery.message.registry,
-                                              event.repository, image->reference.str())) {
+  for (const Route& route : shared_.generations.routes().to(
+           target_name_, delivery.message.registry, event.repository, image->reference.str())) {
     WorkItem* item = item_for(route, *image);
     if (item == nullptr) continue;
     Ticket ticket{held, std::min(event.time.value_or(arrived_at), now()), arrived_at, std::nullopt,
@@ -136,6 +137,12 @@ void Worker::accept_push(const events::Event& event, const std::shared_ptr<HeldD
 WorkItem* Worker::item_for(const Route& route, const oci::ImageName& image) {
   const std::string key = WorkItem::key_of(route.rule->name, image.str());
   if (WorkItem* found = queue_.find(key)) return found;
+  // A pass of reconciliation may have a route that holds no more.
+  const config::Rule* rule = shared_.generations.config().find_rule(route.rule->name);
+  if (rule == nullptr || rule->source != route.rule->source ||
+      rule->target_repository(image.repository.str()) != route.target_repository ||
+      !shared_.generations.routes().serves(rule->name, target_name_))
+    return nullptr;
   auto target_repository = oci::Repository::parse(route.target_repository);
   const monitoring::Pair names{route.rule->name, route.rule->source, target_name_};
   if (!target_repository) {
@@ -167,7 +174,7 @@ void Worker::look_at(const Route& route, const std::string& source_repository,
                      const std::string& tag, monitoring::Time since, bool incomplete) {
   const auto image = oci::ImageName::parse(source_repository + ":" + tag);
   WorkItem* item = image ? item_for(route, *image) : nullptr;
-  if (item == nullptr) return;
+  if (item == nullptr || stopping_) return;
   const bool is_known = !item->tickets.empty() || item->state == WorkItem::State::running;
   if (incomplete) item->incomplete = true;
   // One that waits will be copied whole; one that runs may be past what is missing.
@@ -224,7 +231,8 @@ void Worker::arm_timer() {
 }
 
 void Worker::dispatch() {
-  const auto images_at_once = static_cast<std::size_t>(shared_.config.transfers.images);
+  const auto images_at_once =
+      static_cast<std::size_t>(shared_.generations.config().transfers.images);
   while (!stopping_ && running_ < images_at_once) {
     WorkItem* item = queue_.start_next();
     if (item == nullptr) break;
@@ -241,6 +249,8 @@ void Worker::dispatch() {
 // ----------------------------------------------------------------------------------------------------------
 
 asio::awaitable<void> Worker::process(WorkItem& item) {
+  // All that this try uses stays for as long as it lasts.
+  const std::shared_ptr<Generation> generation = item.generation = shared_.generations.now();
   std::vector<Ticket> tickets = std::exchange(item.tickets, {});
   const auto started = Clock::now();
   monitoring::Time looked_at = now();
@@ -284,7 +294,7 @@ asio::awaitable<Result<ImageResult>> Worker::copy_until_it_stays(
     }
     if (!result || result->outcome != ImageOutcome::copied) break;
     // The tag may have moved while it was copied: one more look.
-    auto shown = co_await shared_.fleet.registry(item.names.source)
+    auto shown = co_await item.generation->fleet.registry(item.names.source)
                      .head_manifest(item.source_repository, item.reference);
     if (!shown || !*shown || (*shown)->digest == result->digest) break;
     shared_.metrics.image_done(item.names, "superseded");
@@ -307,10 +317,10 @@ asio::awaitable<Result<ImageResult>> Worker::copy(WorkItem& item,
 
 ImageJob Worker::job_for(WorkItem& item, std::optional<oci::Digest> expected) {
   const auto* tag = item.reference.tag();
-  ImageJob job{shared_.fleet.registry(item.names.source),
+  ImageJob job{item.generation->fleet.registry(item.names.source),
                item.source_repository,
                item.reference,
-               target_,
+               item.generation->fleet.target(target_name_),
                item.target_repository,
                tag == nullptr ? std::nullopt : std::optional(*tag),
                std::move(expected),
@@ -342,6 +352,8 @@ asio::awaitable<Result<void>> Worker::bring_late_referrers(WorkItem& item, Image
 void Worker::process_ended(WorkItem& item, bool broken_off) {
   --running_;
   queue_.ended(item);
+  const bool is_outdated = std::exchange(item.generation, {}) != shared_.generations.now();
+  if (is_outdated && !stopping_) asio::post(shared_.executor, [this] { adopt(); });
   if (broken_off && !stopping_) {
     log::error("internal error while copying " + item.source_image(), {{"target", target_name_}});
     make_ready_at(item, Clock::now() + retry_.first_pause);
@@ -365,6 +377,57 @@ void Worker::finish(WorkItem& item) {
     return;
   }
   if (!stopping_) queue_.make_ready(item);
+}
+
+// --- another configuration
+// ---------------------------------------------------------------------------------------------
+
+std::optional<Route> Worker::route_of(const WorkItem& item) const {
+  for (Route& route : shared_.generations.routes().to(
+           target_name_, item.names.source, item.source_repository.str(), item.reference.str())) {
+    if (route.rule->name == item.names.rule) return std::move(route);
+  }
+  return std::nullopt;
+}
+
+// What runs goes on by what it began with, and comes here once it has ended.
+void Worker::adopt() {
+  if (stopping_) return;
+  retry_ = shared_.generations.config().retry.for_daemon();
+  std::vector<WorkItem*> waiting;
+  for (const auto& [key, item] : queue_.items()) {
+    if (item->state != WorkItem::State::running && !item->tickets.empty())
+      waiting.push_back(item.get());
+  }
+  for (WorkItem* item : waiting) {
+    const auto route = route_of(*item);
+    if (!route || route->target_repository != item->target_repository.str()) {
+      reroute(*item, route);
+      continue;
+    }
+    item->referrers = route->rule->referrers;
+    queue_.set_priority(*item, route->rule->priority);
+  }
+  dispatch();
+  changed_.notify();
+}
+
+// Its tickets go to the image's new name, or have nothing to wait for any more.
+void Worker::reroute(WorkItem& item, const std::optional<Route>& route) {
+  const oci::ImageName image{item.source_repository, item.reference};
+  std::vector<Ticket> tickets = std::exchange(item.tickets, {});
+  for (const Ticket& ticket : tickets) {
+    if (!ticket.removal) shared_.ledger.done(item.pair, item.target_image(), ticket.pushed_at);
+  }
+  queue_.remove(item);
+  WorkItem* next = route ? item_for(*route, image) : nullptr;
+  for (Ticket& ticket : tickets) {
+    if (next != nullptr) {
+      add_ticket(*next, std::move(ticket));
+    } else {
+      settle(ticket);
+    }
+  }
 }
 
 // --- room for others

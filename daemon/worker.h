@@ -11,7 +11,7 @@
 #include "daemon/dead_letter_book.h"
 #include "daemon/delete_breaker.h"
 #include "daemon/events/event.h"
-#include "daemon/fleet.h"
+#include "daemon/generation.h"
 #include "daemon/outages.h"
 #include "daemon/placed_tags.h"
 #include "daemon/retry.h"
@@ -26,9 +26,7 @@ namespace transship {
 // What all workers of a daemon share.
 struct WorkerShared {
   asio::any_io_executor executor;
-  const config::Config& config;
-  const Routes& routes;
-  Fleet& fleet;
+  const Generations& generations;
   monitoring::Ledger& ledger;
   monitoring::Metrics& metrics;
   DeadLetterBook& dead_letters;
@@ -64,6 +62,8 @@ class Worker {
   void look_at_gone(const Route& route, const PlacedTag& tag);
   // Sends a dead letter's image again, with all its tries. The letter goes with the success.
   void retry(const Route& route, const bus::DeadLetter& letter);
+  // Another configuration holds: what waits is wanted as it says, or not at all and acknowledged.
+  void adopt();
   // A registry does not answer: what needs it waits. Or it answers again: all that goes on.
   void registry_changed(const std::string& registry, bool out);
   // What the bus says of this target, now and then.
@@ -100,6 +100,8 @@ class Worker {
   ImageJob job_for(WorkItem& item, std::optional<oci::Digest> expected);
   asio::awaitable<Result<void>> bring_late_referrers(WorkItem& item, ImageResult& result);
   void process_ended(WorkItem& item, bool broken_off);
+  [[nodiscard]] std::optional<Route> route_of(const WorkItem& item) const;
+  void reroute(WorkItem& item, const std::optional<Route>& route);
   void finish(WorkItem& item);
 
   // worker_deletes.cc: what the source no longer has.
@@ -142,7 +144,6 @@ class Worker {
 
   WorkerShared shared_;
   std::string target_name_;
-  Target& target_;
   std::unique_ptr<bus::Inbox> inbox_;
   config::RetryPolicy retry_;
   Random random_{std::random_device{}()};

@@ -35,8 +35,8 @@ void Worker::accept_remove(const events::Event& event, const std::shared_ptr<Hel
   if (event.tag) {
     const auto image = oci::ImageName::parse(event.repository + ":" + *event.tag);
     if (!image) return;
-    for (const Route& route :
-         shared_.routes.to(target_name_, delivery.message.registry, event.repository, *event.tag)) {
+    for (const Route& route : shared_.generations.routes().to(
+             target_name_, delivery.message.registry, event.repository, *event.tag)) {
       if (route.rule->deletes != config::Deletes::propagate) continue;
       WorkItem* item = item_for(route, *image);
       if (item == nullptr) continue;
@@ -45,8 +45,8 @@ void Worker::accept_remove(const events::Event& event, const std::shared_ptr<Hel
     }
     if (!event.digest) return;
   }
-  for (const monitoring::Pair& pair : shared_.routes.pairs()) {
-    const config::Rule* rule = shared_.config.find_rule(pair.rule);
+  for (const monitoring::Pair& pair : shared_.generations.routes().pairs()) {
+    const config::Rule* rule = shared_.generations.config().find_rule(pair.rule);
     if (pair.target != target_name_ || rule->source != delivery.message.registry ||
         rule->deletes != config::Deletes::propagate ||
         !rule->repositories.matches(event.repository))
@@ -66,8 +66,9 @@ void Worker::accept_remove(const events::Event& event, const std::shared_ptr<Hel
 // The tags of a repository that the rule placed, or those of them with this digest.
 asio::awaitable<void> Worker::accept_lost(const config::Rule& rule, std::string repository,
                                           std::optional<std::string> digest, Ticket ticket) {
+  const auto generation = shared_.generations.now();  // keeps the rule
   std::size_t found = 0;
-  const PlacedBy by = PlacedBy::of(shared_.config, rule, target_name_);
+  const PlacedBy by = PlacedBy::of(generation->config, rule, target_name_);
   for (const PlacedTag& tag : co_await shared_.placed.in_repository(by, repository)) {
     if (stopped_) break;
     if (digest && tag.digest != *digest) continue;
@@ -100,7 +101,7 @@ void Worker::look_at_gone(const Route& route, const PlacedTag& tag) {
 }
 
 void Worker::look_again(const std::string& rule, const oci::ImageName& image) {
-  const config::Rule* found = shared_.config.find_rule(rule);
+  const config::Rule* found = shared_.generations.config().find_rule(rule);
   if (found == nullptr) return;
   WorkItem* item =
       item_for({found, target_name_, found->target_repository(image.repository.str())}, image);
@@ -118,7 +119,7 @@ asio::awaitable<Result<ImageResult>> Worker::bring_in_step(WorkItem& item,
   Result<ImageResult> result = fail(ErrorKind::cancelled, "stopped");
   for (int turn = 0; turn < turns_max; ++turn) {
     result = co_await copy_until_it_stays(item, expected, looked_at);
-    const config::Rule* rule = shared_.config.find_rule(item.names.rule);
+    const config::Rule* rule = item.generation->config.find_rule(item.names.rule);
     if (!result || item.is_referrer() || rule == nullptr ||
         rule->deletes != config::Deletes::propagate)
       break;
@@ -138,7 +139,7 @@ asio::awaitable<Result<ImageResult>> Worker::bring_in_step(WorkItem& item,
 }
 
 void Worker::remember(const WorkItem& item, const config::Rule& rule, const ImageResult& result) {
-  shared_.placed.note(PlacedBy::of(shared_.config, rule, target_name_),
+  shared_.placed.note(PlacedBy::of(item.generation->config, rule, target_name_),
                       {item.source_repository.str(), item.reference.str(),
                        item.target_repository.str(), result.digest->str()});
   for (ManifestDelete& running : manifest_deletes_) {
@@ -151,13 +152,14 @@ void Worker::remember(const WorkItem& item, const config::Rule& rule, const Imag
 // True: the source has it again. What may not go stays, and that is no error.
 asio::awaitable<Result<bool>> Worker::remove(WorkItem& item, const config::Rule& rule,
                                              bool allowed) {
-  const PlacedBy by = PlacedBy::of(shared_.config, rule, target_name_);
+  const PlacedBy by = PlacedBy::of(item.generation->config, rule, target_name_);
   const auto placed =
       co_await shared_.placed.find(by, item.source_repository.str(), item.reference.str());
   if (!placed || placed->repository != item.target_repository.str()) co_return false;
   auto digest = oci::Digest::parse(placed->digest);
   if (!digest) co_return false;
-  auto claimed = co_await is_claimed(shared_.fleet, shared_.config, rule, target_name_, *placed);
+  auto claimed = co_await is_claimed(item.generation->fleet, item.generation->config, rule,
+                                     target_name_, *placed);
   if (!claimed) co_return fail(claimed.error());
   if (*claimed) co_return false;
   if (!co_await breaker_allows(by, item, allowed)) co_return false;
@@ -169,10 +171,10 @@ asio::awaitable<Result<bool>> Worker::remove(WorkItem& item, const config::Rule&
     ~Ended() { all.erase(one); }
   };
   const Ended ended{manifest_deletes_, running};
-  TagRemoval removal{shared_.fleet.registry(item.names.source),
+  TagRemoval removal{item.generation->fleet.registry(item.names.source),
                      item.source_repository,
                      *item.reference.tag(),
-                     target_.registry(),
+                     item.generation->fleet.target(target_name_).registry(),
                      item.target_repository,
                      std::move(*digest),
                      [&](oci::Tag twin) {
@@ -238,12 +240,13 @@ asio::awaitable<Result<bool>> Worker::twin_may_go(const PlacedBy& by, const Work
   const auto other = co_await shared_.placed.find(by, item.source_repository.str(), twin.str());
   if (!other || other->digest != placed.digest || other->repository != placed.repository)
     co_return false;
-  auto lacks = co_await shared_.fleet.registry(item.names.source)
+  auto lacks = co_await item.generation->fleet.registry(item.names.source)
                    .plainly_lacks(item.source_repository, twin);
   if (!lacks || !*lacks) co_return lacks;
-  const config::Rule* rule = shared_.config.find_rule(by.rule);
+  const config::Rule* rule = item.generation->config.find_rule(by.rule);
   if (rule == nullptr) co_return false;
-  auto claimed = co_await is_claimed(shared_.fleet, shared_.config, *rule, target_name_, *other);
+  auto claimed = co_await is_claimed(item.generation->fleet, item.generation->config, *rule,
+                                     target_name_, *other);
   if (!claimed) co_return fail(claimed.error());
   if (*claimed) co_return false;
   if (!co_await breaker_allows(by, item, allowed)) co_return false;

@@ -19,6 +19,10 @@ Ledger::PairId Ledger::add_pair(const Pair& pair) {
 void Ledger::keep_only(const std::vector<Pair>& pairs) {
   for (Account& account : accounts_) {
     account.reported = std::find(pairs.begin(), pairs.end(), account.pair) != pairs.end();
+    if (account.reported) continue;
+    account.reconciled = false;
+    account.last_success.reset();
+    account.last_error.reset();
   }
 }
 

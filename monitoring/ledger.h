@@ -35,7 +35,8 @@ class Ledger {
 
   // The id of a pair, which it keeps for as long as the process lives.
   PairId add_pair(const Pair& pair);
-  // What is no longer configured is not reported any more.
+  // What is no longer configured is not reported any more; should it come back, nobody knows until
+  // when it is in step.
   void keep_only(const std::vector<Pair>& pairs);
 
   // A push of `image` (as the target names it) became known. The same image and time twice is one
@@ -60,6 +61,8 @@ class Ledger {
   void set_deletes_stopped(PairId pair, bool stopped);
   // Everything that the source showed at `as_of` is at the target, but for what is pending.
   void reconciled(PairId pair, Time as_of);
+  // The pair brings something else now: nobody knows until when it is in step.
+  void changed(PairId pair) { accounts_.at(pair).reconciled = false; }
   // While the bus is away, pushes may happen that we do not hear of: the clock of replicated_until
   // stands still.
   void set_listening(bool listening, Time now);

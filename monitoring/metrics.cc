@@ -8,6 +8,9 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
+#include <set>
+
 #include "monitoring/process.h"
 
 namespace transship::monitoring {
@@ -46,6 +49,11 @@ constexpr std::array drift_kinds{"missing", "different", "incomplete", "extra", 
 
 struct Metrics::Families {
   prometheus::Registry registry;
+  std::set<std::pair<std::string, std::string>> removed;  // pairs, by rule and target
+  std::set<std::string, std::less<>> removed_targets;
+  [[nodiscard]] bool is_removed(const Pair& pair) const {
+    return removed.contains({pair.rule, pair.target});
+  }
 
   Family<Counter>& counter(const char* name, const char* help) {
     return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
@@ -152,6 +160,8 @@ Metrics::~Metrics() = default;
 
 void Metrics::add_pair(const Pair& pair) {
   const Labels labels = labels_of(pair);
+  families_->removed.erase({pair.rule, pair.target});
+  families_->removed_targets.erase(pair.target);
   families_->lag.Add(labels, lag_buckets);
   families_->oldest_pending.Add(labels);
   families_->replicated_until.Add(labels);
@@ -174,8 +184,33 @@ void Metrics::add_pair(const Pair& pair) {
   }
 }
 
-void Metrics::remove_pair(const Pair& pair) {
+void Metrics::remove_pair(const Pair& pair, const std::vector<Pair>& pairs_left) {
+  const bool has_twin = std::any_of(pairs_left.begin(), pairs_left.end(), [&](const Pair& other) {
+    return other.rule == pair.rule && other.target == pair.target;
+  });
+  if (!has_twin) remove_rule_and_target(pair);
+  bool target_stays = false;
+  bool way_stays = false;
+  for (const Pair& other : pairs_left) {
+    target_stays = target_stays || other.target == pair.target;
+    way_stays = way_stays || (other.target == pair.target && other.source == pair.source);
+  }
+  if (!target_stays) {
+    families_->removed_targets.insert(pair.target);
+    for (Family<Gauge>* family : {&families_->in_flight, &families_->dead_letters})
+      family->Remove(&family->Add({{"target", pair.target}}));
+  }
+  for (const char* outcome : blob_outcomes) {
+    if (way_stays) break;
+    const Labels blob{{"source", pair.source}, {"target", pair.target}, {"outcome", outcome}};
+    families_->blobs.Remove(&families_->blobs.Add(blob));
+    families_->blob_bytes.Remove(&families_->blob_bytes.Add(blob));
+  }
+}
+
+void Metrics::remove_rule_and_target(const Pair& pair) {
   const Labels labels = labels_of(pair);
+  families_->removed.emplace(pair.rule, pair.target);
   families_->lag.Remove(&families_->lag.Add(labels, lag_buckets));
   for (Family<Gauge>* family :
        {&families_->oldest_pending, &families_->replicated_until, &families_->pending_images,
@@ -200,6 +235,17 @@ void Metrics::add_registry(std::string_view registry) {
   }
 }
 
+void Metrics::remove_registry(std::string_view registry) {
+  for (const char* outcome : event_outcomes) {
+    const Labels labels{{"registry", std::string(registry)}, {"outcome", outcome}};
+    families_->events.Remove(&families_->events.Add(labels));
+  }
+  for (const char* kind : {"client", "ca"}) {
+    const Labels labels{{"registry", std::string(registry)}, {"kind", kind}};
+    families_->certificate_ends.Remove(&families_->certificate_ends.Add(labels));
+  }
+}
+
 void Metrics::request_done(std::string_view registry, std::string_view method, int code,
                            std::chrono::duration<double> seconds) {
   const Labels labels{{"registry", std::string(registry)}, {"method", std::string(method)}};
@@ -214,6 +260,7 @@ void Metrics::request_retried(std::string_view registry, std::string_view reason
 
 void Metrics::blob_done(std::string_view source, std::string_view target, BlobOutcome outcome,
                         std::uint64_t bytes) {
+  if (families_->removed_targets.contains(target)) return;
   const Labels labels{{"source", std::string(source)},
                       {"target", std::string(target)},
                       {"outcome", std::string(to_string(outcome))}};
@@ -222,19 +269,25 @@ void Metrics::blob_done(std::string_view source, std::string_view target, BlobOu
 }
 
 void Metrics::transfers_changed(std::string_view target, int by) {
-  families_->in_flight.Add({{"target", std::string(target)}}).Increment(by);
+  if (families_->removed_targets.contains(target)) return;
+  Gauge& in_flight = families_->in_flight.Add({{"target", std::string(target)}});
+  // What began before its target was taken out and in again ends here uncounted.
+  in_flight.Set(std::max(0.0, in_flight.Value() + by));
 }
 
 void Metrics::image_done(const Pair& pair, std::string_view outcome) {
+  if (families_->is_removed(pair)) return;
   families_->images.Add(with(labels_of(pair), "outcome", outcome)).Increment();
 }
 
 void Metrics::tags_deleted(const Pair& pair, std::string_view outcome, std::uint64_t count) {
+  if (families_->is_removed(pair)) return;
   families_->deletes.Add(with(labels_of(pair), "outcome", outcome))
       .Increment(static_cast<double>(count));
 }
 
 void Metrics::lag_observed(const Pair& pair, std::chrono::duration<double> lag) {
+  if (families_->is_removed(pair)) return;
   families_->lag.Add(labels_of(pair), lag_buckets).Observe(std::max(0.0, lag.count()));
 }
 
@@ -254,6 +307,7 @@ void Metrics::set_dead_letters(std::string_view target, std::uint64_t count) {
 }
 
 void Metrics::reconciled(const Pair& pair, Time at, std::chrono::duration<double> took) {
+  if (families_->is_removed(pair)) return;
   families_->reconcile_success.Add(labels_of(pair)).Set(seconds_of(at));
   families_->reconcile_seconds.Add(labels_of(pair)).Set(took.count());
 }
@@ -265,6 +319,7 @@ void Metrics::set_certificate_end(std::string_view registry, std::string_view ki
 }
 
 void Metrics::set_drift(const Pair& pair, std::string_view kind, std::uint64_t images) {
+  if (families_->is_removed(pair)) return;
   families_->drift.Add(with(labels_of(pair), "kind", kind)).Set(static_cast<double>(images));
 }
 

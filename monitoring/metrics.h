@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "monitoring/ledger.h"
 #include "replicator/base/observer.h"
@@ -19,7 +20,9 @@ class Metrics final : public Observer {
   // Exports a pair's series from now on, at zero.
   void add_pair(const Pair& pair);
   void add_registry(std::string_view registry);
-  void remove_pair(const Pair& pair);
+  // Ends that, whatever is still heard of the pair later. What other pairs share with it stays.
+  void remove_pair(const Pair& pair, const std::vector<Pair>& pairs_left);
+  void remove_registry(std::string_view registry);
 
   // The engine's side.
   void request_done(std::string_view registry, std::string_view method, int code,
@@ -52,6 +55,8 @@ class Metrics final : public Observer {
   std::string render(const Ledger& ledger, Time now);
 
  private:
+  void remove_rule_and_target(const Pair& pair);
+
   struct Families;
   std::unique_ptr<Families> families_;
 };

@@ -13,7 +13,7 @@ int run(const Common& common) {
   if (!config) return 2;
   log::configure(config->log);
   asio::io_context loop(1);
-  Daemon daemon(loop, *config);
+  Daemon daemon(loop, *config, common.config_file);
   int code = 1;
   asio::co_spawn(loop, daemon.run(), [&](const std::exception_ptr& thrown, int result) {
     if (!thrown) code = result;
