@@ -1,8 +1,16 @@
 #include "daemon/work_queue.h"
 
+#include <algorithm>
+#include <tuple>
+
 namespace transship {
 
 using State = WorkItem::State;
+
+namespace {
+// Turns of repositories with nothing to do, of one rule.
+constexpr std::size_t turns_kept_min = 1000;
+}  // namespace
 
 WorkItem* WorkQueue::find(const std::string& key) const {
   const auto found = items_.find(key);
@@ -21,7 +29,7 @@ void WorkQueue::remove(WorkItem& item) {
 
 // Takes the item out of the line that it is in.
 void WorkQueue::leave(WorkItem& item) {
-  if (item.state == State::ready) ready_.erase(&item);
+  if (item.state == State::ready) lanes_[item.names.rule].ready.erase(&item);
   if (item.state == State::delayed) delayed_.erase({item.due, &item});
   if (item.state == State::held) {
     for (auto& [registry, line] : held_) line.erase(&item);
@@ -29,10 +37,23 @@ void WorkQueue::leave(WorkItem& item) {
   item.state = State::idle;
 }
 
-void WorkQueue::enter_ready(WorkItem& item) {
+void WorkQueue::enter_ready(WorkItem& item, bool keeps_turn) {
   leave(item);
+  Lane& lane = lanes_[item.names.rule];
+  if (lane.ready.empty()) lane.next = std::max(lane.next, now_);
+  if (!keeps_turn) take_turn(lane, item);
   item.state = State::ready;
-  ready_.insert(&item);
+  lane.ready.insert(&item);
+}
+
+void WorkQueue::take_turn(Lane& lane, WorkItem& item) {
+  std::uint64_t& next = lane.repositories[{item.fresh, item.source_repository.str()}];
+  item.turn = std::max(next, lane.now[item.fresh]);
+  next = item.turn + 1;
+  if (lane.repositories.size() <= turns_kept_min + 2 * lane.ready.size()) return;
+  std::erase_if(lane.repositories, [&](const auto& entry) {
+    return entry.second <= lane.now[entry.first.first];  // as if it were new
+  });
 }
 
 void WorkQueue::make_ready(WorkItem& item) {
@@ -59,7 +80,7 @@ void WorkQueue::set_priority(WorkItem& item, int priority) {
   const bool in_line = item.state == State::ready || item.state == State::held;
   if (in_line) leave(item);
   item.priority = priority;
-  if (in_line) enter_ready(item);
+  if (in_line) enter_ready(item, /*keeps_turn=*/true);
 }
 
 void WorkQueue::pass_time(Time now) {
@@ -71,19 +92,41 @@ std::optional<WorkQueue::Time> WorkQueue::next_due() const {
 }
 
 WorkItem* WorkQueue::start_next() {
-  for (auto next = ready_.begin(); next != ready_.end();) {
+  WorkItem* best = nullptr;
+  Lane* of_best = nullptr;
+  const auto rank = [](const WorkItem& item, const Lane& lane) {
+    return std::tuple(-static_cast<std::int64_t>(item.priority), !item.fresh, lane.next,
+                      item.order);
+  };
+  for (auto& [rule, lane] : lanes_) {
+    WorkItem* item = first_that_may_start(lane);
+    if (item == nullptr) continue;
+    if (best != nullptr && rank(*best, *of_best) < rank(*item, lane)) continue;
+    best = item;
+    of_best = &lane;
+  }
+  if (best == nullptr) return nullptr;
+  now_ = of_best->next++;
+  std::uint64_t& now = of_best->now[best->fresh];
+  now = std::max(now, best->turn);
+  leave(*best);
+  best->state = State::running;
+  busy_.insert(best->target_image());
+  return best;
+}
+
+// What needs a registry that is held goes to that one's line.
+WorkItem* WorkQueue::first_that_may_start(Lane& lane) {
+  for (auto next = lane.ready.begin(); next != lane.ready.end();) {
     WorkItem* item = *next;
     if (holds(*item)) {
-      next = ready_.erase(next);
+      next = lane.ready.erase(next);
       item->state = State::held;
       const bool by_source = holding_.contains(item->names.source);
       held_[by_source ? item->names.source : item->names.target].insert(item);
     } else if (busy_.contains(item->target_image())) {
       ++next;  // another rule copies to this very tag: it waits for its turn
     } else {
-      ready_.erase(next);
-      item->state = State::running;
-      busy_.insert(item->target_image());
       return item;
     }
   }
@@ -91,8 +134,11 @@ WorkItem* WorkQueue::start_next() {
 }
 
 bool WorkQueue::fresh_waits() const {
-  for (const WorkItem* item : ready_) {
-    if (item->fresh && !holds(*item)) return true;
+  for (const auto& [rule, lane] : lanes_) {
+    for (const WorkItem* item : lane.ready) {
+      if (!item->fresh) break;  // the rest of a rule's line is not either
+      if (!holds(*item)) return true;
+    }
   }
   return false;
 }
@@ -106,7 +152,7 @@ void WorkQueue::release(const std::string& registry) {
   holding_.erase(registry);
   for (WorkItem* item : std::exchange(held_[registry], {})) {
     item->state = State::idle;
-    enter_ready(*item);
+    enter_ready(*item, /*keeps_turn=*/true);
   }
   std::vector<WorkItem*> failed;  // by the outage, and waiting for their own next try
   for (const auto& [due, item] : delayed_) {

@@ -74,6 +74,7 @@ struct WorkItem {
   // The queue's own.
   State state = State::idle;
   std::uint64_t order = 0;
+  std::uint64_t turn = 0;  // of its repository's images, within its rule
   Clock::time_point due = {};
 
   [[nodiscard]] std::string source_image() const {
@@ -91,7 +92,9 @@ struct WorkItem {
   }
 };
 
-// The work of one target and its order: by priority, then what an event told of, then as it came.
+// The work of one target and its order: by priority, then what an event told of; among equals the
+// rules take turns, within a rule its repositories do, and within a repository it goes as it came.
+// So a flood in one of them holds up no other.
 // Two items for one tag of the target never run together, and none starts that needs a registry
 // that is held. No I/O, and no clock of its own.
 class WorkQueue {
@@ -140,16 +143,33 @@ class WorkQueue {
     bool operator()(const WorkItem* a, const WorkItem* b) const {
       if (a->priority != b->priority) return a->priority > b->priority;
       if (a->fresh != b->fresh) return a->fresh;
+      if (a->turn != b->turn) return a->turn < b->turn;
       return a->order < b->order;
     }
   };
   using Line = std::set<WorkItem*, InOrder>;
 
+  // What is ready of one rule, and its turns. A turn is a number that grows by one with each image
+  // of whoever takes it, and never lags behind that of the image that was started last: whoever had
+  // nothing to do for a while has no more due to him than the others.
+  struct Lane {
+    Line ready;
+    std::uint64_t next = 0;  // turn of the rule
+    // The next turn of each repository, and that of the one that was started last; for what is
+    // fresh and for what is not.
+    std::map<std::pair<bool, std::string>, std::uint64_t> repositories;
+    std::map<bool, std::uint64_t> now;
+  };
+  WorkItem* first_that_may_start(Lane& lane);
+  static void take_turn(Lane& lane, WorkItem& item);
+
   void leave(WorkItem& item);
-  void enter_ready(WorkItem& item);
+  // One that keeps its turn had it already.
+  void enter_ready(WorkItem& item, bool keeps_turn = false);
 
   std::map<std::string, std::unique_ptr<WorkItem>> items_;
-  Line ready_;
+  std::map<std::string, Lane> lanes_;  // by rule
+  std::uint64_t now_ = 0;              // the turn of the rule that was started last
   std::set<std::pair<Time, WorkItem*>> delayed_;
   std::map<std::string, Line> held_;  // by the registry
   std::set<std::string> holding_;

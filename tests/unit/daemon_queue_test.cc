@@ -10,18 +10,25 @@ using namespace std::chrono_literals;
 class WorkQueueTest : public ::testing::Test {
  protected:
   WorkItem& item(const std::string& tag, int priority = 0, const std::string& source = "us",
-                 const std::string& rule = "all") {
-    auto made = std::unique_ptr<WorkItem>(new WorkItem{WorkItem::key_of(rule, "team/app:" + tag),
-                                                       0,
-                                                       {rule, source, "eu"},
-                                                       priority,
-                                                       *oci::Repository::parse("team/app"),
-                                                       oci::Reference(*oci::Tag::parse(tag)),
-                                                       *oci::Repository::parse("team/app")});
+                 const std::string& rule = "all", const std::string& repository = "team/app") {
+    auto made =
+        std::unique_ptr<WorkItem>(new WorkItem{WorkItem::key_of(rule, repository + ":" + tag),
+                                               0,
+                                               {rule, source, "eu"},
+                                               priority,
+                                               *oci::Repository::parse(repository),
+                                               oci::Reference(*oci::Tag::parse(tag)),
+                                               *oci::Repository::parse(repository)});
     return queue.add(std::move(made));
   }
   WorkItem& ready(const std::string& tag, int priority = 0, const std::string& source = "us") {
     WorkItem& made = item(tag, priority, source);
+    queue.make_ready(made);
+    return made;
+  }
+  WorkItem& ready_in(const std::string& rule, const std::string& repository,
+                     const std::string& tag) {
+    WorkItem& made = item(tag, 0, "us", rule, repository);
     queue.make_ready(made);
     return made;
   }
@@ -44,6 +51,46 @@ TEST_F(WorkQueueTest, StartsByPriorityThenWhatIsFreshThenInOrder) {
   EXPECT_EQ(started(), "a");
   EXPECT_EQ(started(), "b");
   EXPECT_EQ(started(), "");
+}
+
+TEST_F(WorkQueueTest, AFloodInOneRepositoryHoldsUpNoOther) {
+  for (int i = 0; i < 100; ++i) ready_in("all", "flood", "f" + std::to_string(i));
+  EXPECT_EQ(started(), "f0");
+  ready_in("all", "calm", "a");
+  ready_in("all", "calm", "b");
+  EXPECT_EQ(started(), "a");
+  EXPECT_EQ(started(), "f1");
+  EXPECT_EQ(started(), "b");
+  EXPECT_EQ(started(), "f2");
+  ready_in("all", "calm", "c");
+  EXPECT_EQ(started(), "c") << "what it did not take earlier is not made up for";
+  EXPECT_EQ(started(), "f3");
+}
+
+TEST_F(WorkQueueTest, AFloodByOneRuleHoldsUpNoOther) {
+  for (int i = 0; i < 100; ++i)
+    ready_in("flood", "team/" + std::to_string(i), "f" + std::to_string(i));
+  EXPECT_EQ(started(), "f0");
+  ready_in("calm", "other", "a");
+  ready_in("calm", "other", "b");
+  EXPECT_EQ(started(), "a");
+  EXPECT_EQ(started(), "f1");
+  EXPECT_EQ(started(), "b");
+  // One that always has just one image more takes no more than its turn.
+  int floods = 0;
+  for (int i = 0; i < 10; ++i) {
+    ready_in("calm", "other", "c" + std::to_string(i));
+    floods += started().starts_with("f") ? 1 : 0;
+  }
+  EXPECT_EQ(floods, 5);
+}
+
+TEST_F(WorkQueueTest, WhatReconciliationFoundTakesNoTurnOfAPush) {
+  for (int i = 0; i < 10; ++i) ready_in("all", "busy", "r" + std::to_string(i));
+  for (int i = 0; i < 10; ++i) queue.set_fresh(ready_in("all", "other", "p" + std::to_string(i)));
+  queue.set_fresh(ready_in("all", "busy", "push"));
+  EXPECT_EQ(started(), "p0");
+  EXPECT_EQ(started(), "push");
 }
 
 TEST_F(WorkQueueTest, NeverRunsTwoForOneTagOfTheTarget) {
