@@ -76,14 +76,12 @@ StateDirectory::~StateDirectory() { writer_.join(); }
 
 std::optional<std::string> StateDirectory::read(const std::string& name,
                                                 std::size_t bytes_max) const {
+  std::error_code error;
+  const auto size = fs::file_size(path_ / name, error);
+  if (error || size > bytes_max) return std::nullopt;
   std::ifstream file(path_ / name, std::ios::binary);
-  if (!file) return std::nullopt;
-  std::string content;
-  content.resize(bytes_max + 1);
-  file.read(content.data(), static_cast<std::streamsize>(content.size()));
-  content.resize(static_cast<std::size_t>(file.gcount()));
-  if (content.size() > bytes_max) return std::nullopt;
-  content.shrink_to_fit();
+  std::string content(size, '\0');
+  if (!file.read(content.data(), static_cast<std::streamsize>(size))) return std::nullopt;
   return content;
 }
 
