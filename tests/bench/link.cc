@@ -25,6 +25,6 @@ int main(int argc, char** argv) {
              static_cast<std::uint16_t>(number(1))});
   int which = 0;
   sigwait(&signals, &which);
-  fmt::print("{}\n", link.bytes_from());
+  fmt::print("{} {}\n", link.bytes_to(), link.bytes_from());
   return 0;
 }
