@@ -2,6 +2,7 @@
 
 #include <charconv>
 
+#include "replicator/registry/naming.h"
 #include "replicator/registry/registry.h"
 
 // Blobs and uploads (distribution-spec "Pulling blobs", "Pushing Blobs").
@@ -10,13 +11,6 @@ namespace transship::registry {
 namespace {
 
 constexpr std::chrono::minutes commit_answer_within{15};
-
-Scopes pull(const oci::Repository& repository) {
-  return {"repository:" + repository.str() + ":pull"};
-}
-Scopes push(const oci::Repository& repository) {
-  return {"repository:" + repository.str() + ":pull,push"};
-}
 
 std::optional<std::uint64_t> number(std::string_view text) {
   std::uint64_t value = 0;
@@ -90,7 +84,7 @@ asio::awaitable<Result<std::optional<std::uint64_t>>> Registry::head_blob(
   Call call;
   call.method = "HEAD";
   call.target = path(repository, "blobs/" + digest.str());
-  call.scopes = pull(repository);
+  call.scopes = pull_scope(repository);
   auto answer = co_await transport_.send(std::move(call));
   if (!answer) co_return fail(answer.error());
   if (answer->head.status == 404) co_return std::optional<std::uint64_t>();
@@ -112,7 +106,7 @@ asio::awaitable<Result<std::optional<Registry::OpenedBlob>>> Registry::open_blob
   Call call;
   call.connected = connected;
   call.target = path(repository, "blobs/" + blob.digest.str());
-  call.scopes = pull(repository);
+  call.scopes = pull_scope(repository);
   call.short_answer = false;
   call.receive_buffer_bytes = range.buffer_bytes;
   const bool ranged = range.from > 0 || range.bytes;
@@ -139,11 +133,11 @@ asio::awaitable<Result<Registry::Started>> Registry::start_blob(
   Call call;
   call.method = "POST";
   call.target = path(repository, "blobs/uploads/");
-  call.scopes = push(repository);
+  call.scopes = push_scope(repository);
   if (mount_from) {
     call.target += fmt::format("?mount={}&from={}", http::query_encoded(digest.str()),
                                http::query_encoded(mount_from->str()));
-    if (*mount_from != repository) call.scopes.push_back(pull(*mount_from).front());
+    if (*mount_from != repository) call.scopes.push_back(pull_scope(*mount_from).front());
   }
   auto answer = co_await transport_.send(std::move(call));
   if (!answer) co_return fail(answer.error());
@@ -179,7 +173,7 @@ asio::awaitable<Result<Transport::Upload>> Registry::send_blob(oci::Repository r
   call.url = std::move(session.location);
   call.url->target += call.url->target.find('?') == std::string::npos ? '?' : '&';
   call.url->target += "digest=" + http::query_encoded(blob.digest.str());
-  call.scopes = push(repository);
+  call.scopes = push_scope(repository);
   call.headers.emplace_back("Content-Type", "application/octet-stream");
   call.upload_bytes = blob.size;
   call.short_answer = false;
@@ -209,7 +203,7 @@ asio::awaitable<Result<Transport::Upload>> Registry::send_chunk(oci::Repository 
   Call call;
   call.method = "PATCH";
   call.url = std::move(session.location);
-  call.scopes = push(repository);
+  call.scopes = push_scope(repository);
   call.headers.emplace_back("Content-Type", "application/octet-stream");
   call.headers.emplace_back("Content-Range", fmt::format("{}-{}", from, from + bytes - 1));
   call.upload_bytes = bytes;
@@ -250,7 +244,7 @@ asio::awaitable<Result<std::optional<Registry::Standing>>> Registry::ask_standin
     oci::Repository repository, UploadSession session) {
   Call call;
   call.url = session.location;
-  call.scopes = push(repository);
+  call.scopes = push_scope(repository);
   call.connected = true;
   auto answer = co_await transport_.send(std::move(call));
   if (!answer) co_return fail(answer.error());

@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "replicator/registry/naming.h"
 #include "replicator/registry/registry.h"
 
 // Deletes (distribution-spec "Content Management"): tags where the registry takes tags, else
@@ -13,14 +14,6 @@ namespace {
 constexpr std::size_t looks_at_once = 16;
 constexpr std::size_t repositories_remembered_max = 16;
 constexpr std::size_t manifests_of_a_tag_max = 1000;  // indexes in indexes that are read for one
-
-std::string named(const oci::Repository& repository, const oci::Reference& reference) {
-  return repository.str() + reference.suffix();
-}
-
-Scopes may_delete(const oci::Repository& repository) {
-  return {"repository:" + repository.str() + ":pull,push,delete"};
-}
 
 bool is_index_type(std::string_view media_type) {
   return media_type == oci::media_type::oci_index || media_type == oci::media_type::docker_list;
@@ -78,7 +71,7 @@ asio::awaitable<Result<int>> Registry::send_delete(oci::Repository repository,
   Call call;
   call.method = "DELETE";
   call.target = path(repository, "manifests/" + reference.str());
-  call.scopes = may_delete(repository);
+  call.scopes = delete_scope(repository);
   auto answer = co_await transport_.send(std::move(call));
   if (!answer) co_return fail(answer.error());
   const int status = answer->head.status;

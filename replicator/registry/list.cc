@@ -64,7 +64,7 @@ asio::awaitable<Result<void>> Registry::pages(std::string target, Scopes scopes,
     call.scopes = scopes;
     if (!accept.empty()) call.headers.emplace_back("Accept", accept);
     auto answer = co_await transport_.send(std::move(call));
-    if (!answer) co_return fail(answer.error());
+    if (!answer) co_return fail(answer.error().with_context(fmt::format("{}: {}", doing, name())));
     if (answer->head.status != 200)
       co_return fail(co_await transport_.error_of(std::move(*answer), doing));
     const auto next = next_link(answer->head);

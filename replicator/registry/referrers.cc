@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "replicator/registry/naming.h"
 #include "replicator/registry/registry.h"
 
 // The referrers API (distribution-spec 1.1, "Listing Referrers").
@@ -57,9 +58,9 @@ asio::awaitable<Result<std::optional<std::vector<oci::Descriptor>>>> Registry::l
   };
   const std::string doing =
       fmt::format("list what refers to {}@{}", repository.str(), subject.str());
-  auto read = co_await pages(
-      path(repository, "referrers/" + subject.str()), {"repository:" + repository.str() + ":pull"},
-      std::string(oci::media_type::oci_index), doing, referrers_pages_max, add);
+  auto read =
+      co_await pages(path(repository, "referrers/" + subject.str()), pull_scope(repository),
+                     std::string(oci::media_type::oci_index), doing, referrers_pages_max, add);
   if (!read && is_api) {
     const ErrorKind kind = read.error().kind;
     // Quay, of a subject that it does not hold.

@@ -4,20 +4,11 @@
 
 #include <set>
 
+#include "replicator/registry/naming.h"
+
 namespace transship::registry {
 
 namespace {
-
-Scopes pull(const oci::Repository& repository) {
-  return {"repository:" + repository.str() + ":pull"};
-}
-Scopes push(const oci::Repository& repository) {
-  return {"repository:" + repository.str() + ":pull,push"};
-}
-
-std::string named(const oci::Repository& repository, const oci::Reference& reference) {
-  return repository.str() + reference.suffix();
-}
 
 std::optional<oci::Digest> told_digest(const http::ResponseHead& head) {
   const auto text = head.header("docker-content-digest");
@@ -58,7 +49,7 @@ asio::awaitable<Result<std::optional<Registry::ManifestHead>>> Registry::head_ma
   Call call;
   call.method = "HEAD";
   call.target = path(repository, "manifests/" + reference.str());
-  call.scopes = pull(repository);
+  call.scopes = pull_scope(repository);
   call.headers.emplace_back("Accept", oci::accept_header());
   auto answer = co_await transport_.send(std::move(call));
   if (!answer) co_return fail(answer.error());
@@ -85,7 +76,7 @@ asio::awaitable<Result<std::optional<oci::Manifest>>> Registry::get_manifest(
   const std::string doing = "read " + named(repository, reference);
   Call call;
   call.target = path(repository, "manifests/" + reference.str());
-  call.scopes = pull(repository);
+  call.scopes = pull_scope(repository);
   call.headers.emplace_back("Accept", oci::accept_header());
   auto answer = co_await transport_.send(std::move(call));
   if (!answer) co_return fail(answer.error());
@@ -120,7 +111,7 @@ asio::awaitable<Result<Registry::Put>> Registry::put_manifest(
   Call call;
   call.method = "PUT";
   call.target = path(repository, "manifests/" + reference.str());
-  call.scopes = push(repository);
+  call.scopes = push_scope(repository);
   call.headers.emplace_back("Content-Type", manifest->media_type);
   call.body = manifest->bytes;
   const oci::Digest digest = manifest->digest;
@@ -156,7 +147,7 @@ asio::awaitable<Result<Registry::Put>> Registry::put_manifest(
 
 asio::awaitable<Result<std::optional<std::vector<std::string>>>> Registry::list_tags(
     oci::Repository repository) {
-  auto tags = co_await list(path(repository, "tags/list?n=1000"), pull(repository), "tags",
+  auto tags = co_await list(path(repository, "tags/list?n=1000"), pull_scope(repository), "tags",
                             "list the tags of " + repository.str());
   co_return tags;
 }
@@ -164,7 +155,7 @@ asio::awaitable<Result<std::optional<std::vector<std::string>>>> Registry::list_
 asio::awaitable<Result<bool>> Registry::has_repository(oci::Repository repository) {
   Call call;
   call.target = path(repository, "tags/list?n=1");
-  call.scopes = pull(repository);
+  call.scopes = pull_scope(repository);
   auto answer = co_await transport_.send(std::move(call));
   if (!answer) co_return fail(answer.error());
   co_return answer->head.status != 404;

@@ -279,6 +279,17 @@ TEST_F(EngineRegistryTest, PagesWithoutEndAreAnError) {
   EXPECT_LE(pages, 3);
 }
 
+TEST_F(EngineRegistryTest, AListThatNobodyAnswersSaysWhoseItIs) {
+  HttpHost host([](const HostRequest&) { return HostReply{}; });
+  auto& registry = connect("eu-west", host.url());
+  host.stop();
+  const auto tags = loop_.run(registry.list_tags(repository("team/app")));
+  ASSERT_FALSE(tags);
+  EXPECT_TRUE(tags.error().unanswered);
+  EXPECT_TRUE(tags.error().message.starts_with("list the tags of team/app: eu-west: "))
+      << tags.error().message;
+}
+
 TEST_F(EngineRegistryTest, OddListsAreErrorsAndAnEmptyOneIsNot) {
   std::string body;
   HttpHost host([&](const HostRequest&) { return HostReply{200, {}, body}; });

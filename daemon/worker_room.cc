@@ -1,0 +1,60 @@
+#include <algorithm>
+
+#include "daemon/worker.h"
+
+// How a worker keeps room in its window of deliveries for what can be done now.
+namespace transship {
+
+namespace {
+
+constexpr std::chrono::seconds comes_again_after{30};  // what had to make room for others
+
+}  // namespace
+
+// Images of sources that do not answer may take half of the window; what is more goes back to the
+// bus for a while, so that events of other sources come through. While the target itself does not
+// answer, nobody needs the room.
+void Worker::make_room() {
+  std::vector<WorkItem*> held;
+  for (const std::string& registry : queue_.holding()) {
+    if (registry == target_name_) continue;
+    for (WorkItem* item : queue_.held_for(registry)) held.push_back(item);
+  }
+  std::size_t waiting = 0;
+  for (const WorkItem* item : held) waiting += item->tickets.size();
+  for (auto item = held.rbegin(); item != held.rend() && waiting > deliveries_max / 2; ++item)
+    waiting -= put_back(**item);
+}
+
+// Returns how many deliveries went. One that another item needs too stays, and all with it.
+std::size_t Worker::put_back(WorkItem& item) {
+  const auto is_needed = [](const Ticket& ticket) { return !ticket.held || ticket.held->open > 1; };
+  if (std::any_of(item.tickets.begin(), item.tickets.end(), is_needed)) return 0;
+  const std::size_t count = item.tickets.size();
+  for (const Ticket& ticket : item.tickets) {
+    const bus::Delivery& delivery = ticket.held->delivery;
+    inbox_->hand_back(delivery, comes_again_after);
+    in_hand_.erase(ticket.held);
+    if (ticket.removal) continue;
+    auto& out = put_back_.try_emplace(item.pair, PutBack{ticket.pushed_at, delivery.stored_at})
+                    .first->second;
+    out.oldest_push = std::min(out.oldest_push, ticket.pushed_at);
+    out.newest_stored = std::max(out.newest_stored, delivery.stored_at);
+    shared_.ledger.let_go(item.pair, item.target_image(), ticket.pushed_at);
+  }
+  if (const auto out = put_back_.find(item.pair); out != put_back_.end())
+    shared_.ledger.set_waiting_on_bus(item.pair, out->second.oldest_push);
+  queue_.remove(item);
+  changed_.notify();
+  return count;
+}
+
+void Worker::set_backlog(const bus::Backlog& backlog) {
+  std::erase_if(put_back_, [&](const auto& entry) {
+    const bool is_there = backlog.oldest && *backlog.oldest <= entry.second.newest_stored;
+    if (!is_there) shared_.ledger.set_waiting_on_bus(entry.first, std::nullopt);
+    return !is_there;
+  });
+}
+
+}  // namespace transship
