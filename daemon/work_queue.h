@@ -23,6 +23,7 @@ namespace transship {
 struct HeldDelivery {
   bus::Delivery delivery;
   std::size_t open = 0;  // work items that still need it
+  bool joined = true;    // it brought no image that did not wait already
 };
 
 // One push that an item stands for.
@@ -67,6 +68,8 @@ struct WorkItem {
   // The target shows it, and something that it reaches is missing there: it is copied as if the
   // target did not have it.
   bool incomplete = false;
+  bool gathers =
+      false;  // delayed for the pushes that the bus still has, no longer than until `due`
   // The configuration by which it runs.
   std::shared_ptr<Generation> generation = {};
   asio::cancellation_signal cancel = {};

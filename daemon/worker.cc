@@ -16,9 +16,9 @@ namespace transship {
 
 namespace {
 
-constexpr std::size_t fetch_at_once = 256;
 constexpr std::chrono::seconds pause_after_bus_error{1};
 constexpr int moves_max = 20;  // of a tag while it is copied, before others get their turn
+constexpr std::chrono::milliseconds gathers_for{500};
 
 monitoring::Time now() {
   return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
@@ -57,13 +57,14 @@ asio::awaitable<void> Worker::run() {
   asio::co_spawn(shared_.executor, keep_in_progress(), asio::detached);
   fetching_ = true;
   while (!stopping_) {
-    if (in_hand_.size() >= deliveries_max) {
+    const std::size_t wanted = room();
+    if (wanted == 0) {
       // The outage that fills the window may have been noticed only after it was full.
       make_room();
-      if (in_hand_.size() >= deliveries_max) co_await changed_.wait();
+      if (room() == 0) co_await changed_.wait();
       continue;
     }
-    auto batch = co_await inbox_->fetch(std::min(fetch_at_once, deliveries_max - in_hand_.size()));
+    auto batch = co_await inbox_->fetch(wanted);
     if (!batch) {
       if (batch.error().kind == ErrorKind::cancelled || stopping_) break;
       log::error("the bus gives no events: " + batch.error().message, {{"target", target_name_}});
@@ -71,6 +72,7 @@ asio::awaitable<void> Worker::run() {
       continue;
     }
     for (bus::Delivery& delivery : *batch) accept(std::move(delivery));
+    set_more_to_come(batch->size() == wanted && room() > 0);
     dispatch();
     make_room();
   }
@@ -110,7 +112,8 @@ void Worker::accept(bus::Delivery delivery) {
   if (held->open == 0) {
     inbox_->acknowledge(held->delivery);
   } else {
-    in_hand_.insert(held);
+    held->delivery.message = {};  // said all
+    keep(held);
   }
 }
 
@@ -129,6 +132,7 @@ void Worker::accept_push(const events::Event& event, const std::shared_ptr<HeldD
       if (auto digest = oci::Digest::parse(*event.digest)) ticket.expected = std::move(*digest);
     }
     ++held->open;
+    if (item->tickets.empty() && item->state != WorkItem::State::running) held->joined = false;
     add_ticket(*item, std::move(ticket));
   }
 }
@@ -165,8 +169,8 @@ void Worker::add_ticket(WorkItem& item, Ticket ticket) {
   // worth a try at once.
   const bool waits_for_registry = item.state == WorkItem::State::delayed && item.unanswered > 0;
   if (item.state == WorkItem::State::idle ||
-      (item.state == WorkItem::State::delayed && !waits_for_registry))
-    queue_.make_ready(item);
+      (item.state == WorkItem::State::delayed && !waits_for_registry && !item.gathers))
+    line_up(item);
 }
 
 void Worker::look_at(const Route& route, const std::string& source_repository,
@@ -212,6 +216,14 @@ bool Worker::has(const std::string& rule, const std::string& image) const {
 // --- when
 // ---------------------------------------------------------------------------------------------------------------
 
+// What was just looked at for many pushes, of which the bus has more, waits for them: a thousand
+// pushes of one tag are one look.
+void Worker::line_up(WorkItem& item) {
+  item.gathers = more_to_come_ && gathering_.contains(item.key);
+  if (!item.gathers) return queue_.make_ready(item);
+  make_ready_at(item, Clock::now() + gathers_for);
+}
+
 void Worker::make_ready_at(WorkItem& item, Clock::time_point when) {
   queue_.make_ready_at(item, when);
   arm_timer();
@@ -251,6 +263,9 @@ asio::awaitable<void> Worker::process(WorkItem& item) {
   // All that this try uses stays for as long as it lasts.
   const std::shared_ptr<Generation> generation = item.generation = shared_.generations.now();
   std::vector<Ticket> tickets = std::exchange(item.tickets, {});
+  item.gathers = false;
+  if (more_to_come_ && tickets.size() > 1 && gathering_.size() < apart_max)
+    gathering_.insert(item.key);
   const auto started = Clock::now();
   monitoring::Time looked_at = now();
   struct GiveBack {  // what is not settled stays with the item, also where a copy is broken off
@@ -375,7 +390,7 @@ void Worker::finish(WorkItem& item) {
     });
     return;
   }
-  if (!stopping_) queue_.make_ready(item);
+  if (!stopping_) line_up(item);
 }
 
 // --- the end
@@ -414,6 +429,7 @@ asio::awaitable<void> Worker::stop(Clock::time_point deadline) {
 void Worker::hand_back_everything() {
   for (const auto& held : in_hand_) inbox_->hand_back(held->delivery, std::chrono::milliseconds(0));
   in_hand_.clear();
+  joined_ = 0;
 }
 
 }  // namespace transship

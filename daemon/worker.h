@@ -42,7 +42,9 @@ struct WorkerShared {
 class Worker {
  public:
   // Deliveries in hand at once. More wait on the bus, where they cost no memory.
-  static constexpr std::size_t deliveries_max = 1000;
+  static constexpr std::size_t deliveries_max = 10'000;
+  // Of them, those that brought an image of their own; the others are for images that wait already.
+  static constexpr std::size_t apart_max = 1000;
 
   Worker(WorkerShared shared, std::string target, std::unique_ptr<bus::Inbox> inbox);
   ~Worker();
@@ -88,6 +90,7 @@ class Worker {
   void accept_remove(const events::Event& event, const std::shared_ptr<HeldDelivery>& held);
   WorkItem* item_for(const Route& route, const oci::ImageName& image);
   void add_ticket(WorkItem& item, Ticket ticket);
+  void line_up(WorkItem& item);
   void make_ready_at(WorkItem& item, Clock::time_point when);
   void arm_timer();
   void dispatch();
@@ -137,6 +140,11 @@ class Worker {
   void report_failure(const WorkItem& item, const Error& error, std::chrono::milliseconds pause);
   void settle(const Ticket& ticket);
 
+  // worker_room.cc: what is in hand.
+  [[nodiscard]] std::size_t room() const;
+  void keep(const std::shared_ptr<HeldDelivery>& held);
+  void let_go(const std::shared_ptr<HeldDelivery>& held);
+  void set_more_to_come(bool more);
   void make_room();
   std::size_t put_back(WorkItem& item);
   void hand_back_everything();
@@ -150,6 +158,11 @@ class Worker {
   WorkQueue queue_;
   asio::steady_timer delay_timer_;
   std::set<std::shared_ptr<HeldDelivery>> in_hand_;
+  std::size_t joined_ = 0;  // of them, those for images that waited already
+  // The bus has more, and there is room for it. Images that were looked at meanwhile for several
+  // pushes then gather what comes for them.
+  bool more_to_come_ = false;
+  std::set<std::string> gathering_;  // their keys
   Event changed_;
   Event stop_keeping_;
   std::size_t running_ = 0;

@@ -41,6 +41,7 @@ void Worker::accept_remove(const events::Event& event, const std::shared_ptr<Hel
       WorkItem* item = item_for(route, *image);
       if (item == nullptr) continue;
       ++held->open;
+      held->joined = false;
       add_ticket(*item, ticket);
     }
     if (!event.digest) return;
@@ -52,6 +53,7 @@ void Worker::accept_remove(const events::Event& event, const std::shared_ptr<Hel
         !rule->repositories.matches(event.repository))
       continue;
     ++held->open;
+    held->joined = false;
     ++lookups_;
     asio::co_spawn(shared_.executor, accept_lost(*rule, event.repository, event.digest, ticket),
                    [this, ticket](const std::exception_ptr&) {

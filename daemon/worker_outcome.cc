@@ -222,7 +222,7 @@ void Worker::report_failure(const WorkItem& item, const Error& error,
 void Worker::settle(const Ticket& ticket) {
   if (!ticket.held || --ticket.held->open > 0 || stopped_) return;
   inbox_->acknowledge(ticket.held->delivery);
-  in_hand_.erase(ticket.held);
+  let_go(ticket.held);
 }
 
 }  // namespace transship

@@ -7,9 +7,38 @@ namespace transship {
 
 namespace {
 
+constexpr std::size_t fetch_at_once = 256;
 constexpr std::chrono::seconds comes_again_after{30};  // what had to make room for others
 
 }  // namespace
+
+// How many deliveries to fetch now. Many pushes of one image are one piece of work, and may be many
+// more; but while the target does not answer, nothing would come of having them.
+std::size_t Worker::room() const {
+  const bool all_wait = queue_.holding().contains(target_name_);
+  const std::size_t apart = in_hand_.size() - (all_wait ? 0 : joined_);
+  if (apart >= apart_max || in_hand_.size() >= deliveries_max) return 0;
+  return std::min({fetch_at_once, apart_max - apart, deliveries_max - in_hand_.size()});
+}
+
+void Worker::keep(const std::shared_ptr<HeldDelivery>& held) {
+  in_hand_.insert(held);
+  if (held->joined) ++joined_;
+}
+
+void Worker::let_go(const std::shared_ptr<HeldDelivery>& held) {
+  if (in_hand_.erase(held) > 0 && held->joined) --joined_;
+}
+
+void Worker::set_more_to_come(bool more) {
+  more_to_come_ = more;
+  if (more || gathering_.empty()) return;
+  gathering_.clear();
+  for (const auto& [key, item] : queue_.items()) {
+    if (!std::exchange(item->gathers, false)) continue;
+    if (item->state == WorkItem::State::delayed) queue_.make_ready(*item);
+  }
+}
 
 // Images of sources that do not answer may take half of the window; what is more goes back to the
 // bus for a while, so that events of other sources come through. While the target itself does not
@@ -22,7 +51,7 @@ void Worker::make_room() {
   }
   std::size_t waiting = 0;
   for (const WorkItem* item : held) waiting += item->tickets.size();
-  for (auto item = held.rbegin(); item != held.rend() && waiting > deliveries_max / 2; ++item)
+  for (auto item = held.rbegin(); item != held.rend() && waiting > apart_max / 2; ++item)
     waiting -= put_back(**item);
 }
 
@@ -34,7 +63,7 @@ std::size_t Worker::put_back(WorkItem& item) {
   for (const Ticket& ticket : item.tickets) {
     const bus::Delivery& delivery = ticket.held->delivery;
     inbox_->hand_back(delivery, comes_again_after);
-    in_hand_.erase(ticket.held);
+    let_go(ticket.held);
     if (ticket.removal) continue;
     auto& out = put_back_.try_emplace(item.pair, PutBack{ticket.pushed_at, delivery.stored_at})
                     .first->second;
