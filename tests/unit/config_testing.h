@@ -108,7 +108,7 @@ inline void expect_at_top(const std::vector<Bad>& cases) {
 }
 
 inline std::filesystem::path source_directory() {
-  return std::filesystem::path(__FILE__).parent_path() / "../../config";
+  return std::filesystem::path(TRANSSHIP_SOURCE_DIR) / "config";
 }
 
 inline std::string contents_of(const std::filesystem::path& path) {
