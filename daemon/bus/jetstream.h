@@ -12,8 +12,8 @@ namespace transship::bus {
 
 struct JetStreamOptions {
   std::vector<std::string> servers;  // nats://host:port, tls://host:port; any of them
-  std::string
-      stream;  // made when missing: file storage, kept 14 days, duplicates known for 2 minutes
+  std::string stream;  // made when missing: file storage, on three servers of a cluster, kept 14
+                       // days, duplicates known for 2 minutes
   // An event of registry R is published on the first subject with R in place of its last token, a
   // wildcard
   // ("registry.events.>" → "registry.events.R"). Every subject must belong to the stream.
@@ -22,6 +22,8 @@ struct JetStreamOptions {
   std::string client_name = "transship";  // how the server lists this connection
   std::chrono::milliseconds lease =
       Inbox::acknowledge_within;  // the ack wait of consumers that are made
+  // A cluster of fewer than three servers may still grow: for so long no stream is made.
+  std::chrono::milliseconds peers_patience = std::chrono::minutes(1);
 };
 
 // The bus on NATS JetStream: any number of daemons share the durable consumer `transship-<target>`

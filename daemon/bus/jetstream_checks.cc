@@ -132,6 +132,15 @@ Result<void> check_stream(const jsStreamConfig& stream, const JetStreamOptions& 
   return {};
 }
 
+void check_replicas(const jsStreamConfig& stream, std::vector<std::string>& warnings) {
+  if (stream.Replicas >= stream_replicas) return;
+  warnings.push_back(
+      fmt::format("the stream '{0}' is kept by {1} of the cluster's servers: while one of them is "
+                  "away, no event is taken. `nats stream edit {0} --replicas {2}` where there are "
+                  "as many",
+                  stream.Name, stream.Replicas, stream_replicas));
+}
+
 Result<void> check_consumer(const jsConsumerConfig& consumer, const JetStreamOptions& options) {
   const std::string name = consumer.Durable != nullptr ? consumer.Durable : "?";
   const auto no = [&name](const std::string& why) {

@@ -13,8 +13,9 @@ constexpr std::int64_t read_wait_ns = 2'000'000'000;
 // The stream, and what is asked of it; all of it may wait.
 class Shelf {
  public:
-  Shelf(const JetStreamLink& link, std::shared_ptr<NatsSession> session)
-      : session_(std::move(session)),
+  Shelf(JetStreamLink& link, std::shared_ptr<NatsSession> session)
+      : link_(link),
+        session_(std::move(session)),
         stream_(link.options().stream + "_DEAD"),
         subjects_("transship.dead." + link.options().stream) {}
 
@@ -101,13 +102,8 @@ class Shelf {
     config.Description = "Images that transship could not copy; an operator retries or drops them";
     config.Subjects = &subject;
     config.SubjectsLen = 1;
-    config.Storage = js_FileStorage;
     config.MaxMsgsPerSubject = 1;
-    jsErrCode code{};
-    const natsStatus s = js_AddStream(nullptr, session_->context(), &config, nullptr, &code);
-    // Another daemon may have made it meanwhile.
-    if (s == NATS_OK || code == JSStreamNameExistErr) return {};
-    return fail(nats_error(s, code, "make the stream " + stream_));
+    return link_.add_stream(*session_, config);
   }
 
   // A consumer for this reading alone: the server forgets it soon after.
@@ -126,6 +122,7 @@ class Shelf {
     return NatsSubscription(raw);
   }
 
+  JetStreamLink& link_;
   std::shared_ptr<NatsSession> session_;
   std::string stream_;
   std::string subjects_;

@@ -82,6 +82,8 @@ Result<void> JetStreamLink::ensure_stream(const NatsSession& session) {
   if (s != NATS_OK) return fail(nats_error(s, code, doing));
   std::vector<std::string> warnings;
   if (auto good = check_stream(*info->Config, options_, warnings); !good) return good;
+  if (info->Cluster != nullptr && info->Cluster->Name != nullptr)
+    check_replicas(*info->Config, warnings);
   const std::int32_t size_max = info->Config->MaxMsgSize;
   stream_message_bytes_max_ = size_max > 0 ? static_cast<std::size_t>(size_max) : SIZE_MAX;
   const std::lock_guard lock(mutex_);
@@ -99,14 +101,33 @@ Result<void> JetStreamLink::make_stream(const NatsSession& session) {
   config.Subjects = subjects.data();
   config.SubjectsLen = static_cast<int>(subjects.size());
   config.Retention = js_LimitsPolicy;
-  config.Storage = js_FileStorage;
   config.MaxAge = nanoseconds(stream_max_age);
   config.Duplicates = nanoseconds(duplicate_window);
+  return add_stream(session, config);
+}
+
+// The server says by its error whether it is one of a cluster, and of how many.
+Result<void> JetStreamLink::add_stream(const NatsSession& session, jsStreamConfig config) {
+  config.Storage = js_FileStorage;
   jsErrCode code{};
-  const natsStatus s = js_AddStream(nullptr, session.context(), &config, nullptr, &code);
-  // Another daemon may have made it meanwhile; what it made is checked like any other.
-  if (s == NATS_OK || code == JSStreamNameExistErr) return {};
-  return fail(nats_error(s, code, fmt::format("make the stream '{}'", options_.stream)));
+  natsStatus s = NATS_OK;
+  for (config.Replicas = stream_replicas; config.Replicas > 0; --config.Replicas) {
+    code = {};
+    s = js_AddStream(nullptr, session.context(), &config, nullptr, &code);
+    // Another daemon may have made it meanwhile; what it made is checked like any other.
+    if (s == NATS_OK || code == JSStreamNameExistErr) return {};
+    const bool too_many = code == JSStreamReplicasNotSupportedErr || code == JSClusterNoPeersErr;
+    if (!too_many || (code == JSClusterNoPeersErr && waits_for_peers())) break;
+  }
+  return fail(nats_error(s, code, fmt::format("make the stream '{}'", config.Name)));
+}
+
+// A cluster that has just been started gets its servers one by one.
+bool JetStreamLink::waits_for_peers() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  std::chrono::steady_clock::rep first = 0;
+  if (too_small_since_.compare_exchange_strong(first, now.count())) first = now.count();
+  return now - std::chrono::steady_clock::duration(first) < options_.peers_patience;
 }
 
 Result<ConsumerInfo> JetStreamLink::ensure_consumer(const NatsSession& session,

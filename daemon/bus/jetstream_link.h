@@ -3,6 +3,7 @@
 #include <asio/post.hpp>
 #include <asio/thread_pool.hpp>
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <list>
 #include <memory>
@@ -48,6 +49,10 @@ class JetStreamLink {
   // Makes the stream or the consumer of a target when missing, and checks it. May wait.
   Result<void> ensure_stream(const NatsSession& session);
   Result<ConsumerInfo> ensure_consumer(const NatsSession& session, const std::string& target);
+  // Makes a stream whose name and subjects are set: kept in files, and where the server is one of a
+  // cluster, by three servers, so that the loss of one loses nothing. `transient` while the cluster
+  // has fewer; after `peers_patience` it makes do with what there is. May wait.
+  Result<void> add_stream(const NatsSession& session, jsStreamConfig config);
   static std::string consumer_name(const std::string& target) { return "transship-" + target; }
 
   // Sends in the order of the calls, on a thread of its own; never waits. The publish's bytes count
@@ -79,11 +84,14 @@ class JetStreamLink {
     std::function<void()> end;
   };
   Result<void> make_stream(const NatsSession& session);
+  bool waits_for_peers();
 
   const JetStreamOptions options_;
   std::atomic<std::size_t> stream_message_bytes_max_{SIZE_MAX};
   std::atomic<bool> stopped_{false};
   std::mutex stopping_;
+  // When the cluster was first found too small for a stream, as steady nanoseconds; 0: never.
+  std::atomic<std::chrono::steady_clock::rep> too_small_since_{0};
   std::atomic<std::size_t> waiting_bytes_{0};
 
   mutable std::mutex mutex_;  // of the three below

@@ -16,12 +16,18 @@ ErrorKind kind_of_code(jsErrCode code) {
     case JSNotEnabledErr:
     case JSNotEnabledForAccountErr:
       return ErrorKind::unsupported;
+    case JSClusterIncompleteErr:
+    case JSClusterNoPeersErr:
+    case JSClusterNotActiveErr:
     case JSClusterNotAvailErr:
     case JSClusterNotLeaderErr:
     case JSClusterNotAssignedErr:
     case JSInsufficientResourcesErr:
     case JSStorageResourcesExceededErr:
     case JSStreamStoreFailedErr:
+    case JSRaftGeneralErr:
+    case JSStreamOfflineErr:
+    case JSConsumerOfflineErr:
       return ErrorKind::transient;
     default:
       return ErrorKind::invalid;  // a request that the server will not take however often it comes

@@ -272,6 +272,31 @@ TEST_F(JetStreamTest, AServerThatHangsDoesNotBlockTheLoop) {
   EXPECT_LT(longest, 500ms);  // a write waits for two seconds
 }
 
+// As the leader of a cluster that dies before it has confirmed.
+TEST_F(JetStreamTest, AnEventThatNobodyConfirmsFailsInTime) {
+  JetStream bus(options());
+  ASSERT_TRUE(loop_.run(bus.open()));
+  as_operator([](jsCtx* context, jsErrCode* code) {
+    return js_DeleteStream(context, "REGISTRY_EVENTS", nullptr, code);
+  });
+  natsConnection* connection = nullptr;
+  natsSubscription* listener = nullptr;
+  ASSERT_EQ(natsConnection_ConnectTo(&connection, server_.url().c_str()), NATS_OK);
+  ASSERT_EQ(natsConnection_SubscribeSync(&listener, connection, "registry.events.>"), NATS_OK);
+  ASSERT_EQ(natsConnection_Flush(connection), NATS_OK);
+  auto refused = loop_.run(bus.publish(one(message("m", "id"))));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::transient);
+  EXPECT_TRUE(refused.error().unanswered);
+  natsSubscription_Destroy(listener);
+  natsConnection_Destroy(connection);
+  // What came too late is no answer to anything else.
+  loop_.run_until([&] {
+    return loop_.run(bus.open()).has_value() &&
+           loop_.run(bus.publish(one(message("m", "id")))).has_value();
+  });
+}
+
 TEST_F(JetStreamTest, ClosesWhileTheServerIsAway) {
   JetStream bus(options());
   ASSERT_TRUE(loop_.run(bus.open()));

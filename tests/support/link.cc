@@ -1,5 +1,7 @@
 #include "tests/support/link.h"
 
+#include <fcntl.h>
+
 #include <array>
 #include <asio.hpp>
 #include <asio/awaitable.hpp>
@@ -18,13 +20,21 @@ constexpr auto awaiting = asio::use_awaitable;
 constexpr std::size_t piece_bytes = 64UL << 10U;
 constexpr std::size_t least_in_flight = 256UL << 10U;
 
+// A process that the test starts must not keep a connection open that is gone here.
+template <class Socket>
+void keep_from_children(Socket& socket) {
+  ::fcntl(socket.native_handle(), F_SETFD, FD_CLOEXEC);
+}
+
 }  // namespace
 
 struct Link::State {
   State(std::uint16_t port_to, Options its_options)
       : to_port(port_to),
         options(its_options),
-        acceptor(loop, tcp::endpoint(asio::ip::address_v4::loopback(), its_options.listen)) {}
+        acceptor(loop, tcp::endpoint(asio::ip::address_v4::loopback(), its_options.listen)) {
+    keep_from_children(acceptor);
+  }
 
   // One direction of one connection.
   struct Pipe {
@@ -113,6 +123,7 @@ struct Link::State {
     co_await far->async_connect(tcp::endpoint(asio::ip::address_v4::loopback(), to_port),
                                 asio::redirect_error(awaiting, error));
     if (error) co_return;
+    keep_from_children(*far);
     near->set_option(tcp::no_delay(true));
     far->set_option(tcp::no_delay(true));
     for (const bool back : {false, true}) {
@@ -125,6 +136,7 @@ struct Link::State {
   asio::awaitable<void> accept() {
     for (;;) {
       auto near = std::make_shared<tcp::socket>(co_await acceptor.async_accept(awaiting));
+      keep_from_children(*near);
       ++accepted;
       asio::co_spawn(loop, carry(std::move(near)), asio::detached);
     }

@@ -9,6 +9,16 @@
 
 namespace transship::testing {
 
+namespace {
+
+std::size_t count_of(const std::string& what, const std::string& text) {
+  std::size_t count = 0;
+  for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++count;
+  return count;
+}
+
+}  // namespace
+
 DockerRegistry::DockerRegistry(Options options) : options_(std::move(options)) {
   if (options_.port == 0) options_.port = free_port();
   std::string configuration = fmt::format(
@@ -37,14 +47,20 @@ void DockerRegistry::start() {
   }
 }
 
-NatsServer::NatsServer() : port_(free_port()) { start(); }
+NatsServer::NatsServer(std::string configuration, std::uint16_t port)
+    : port_(port == 0 ? free_port() : port) {
+  write_file(directory_ / "nats.conf", configuration);
+  start();
+}
 
 void NatsServer::start() {
+  const auto ready = [&] { return count_of("Server is ready", read_file(directory_ / "log")); };
+  const std::size_t before = ready();
   process_ = Process({"nats-server", "-js", "-a", "127.0.0.1", "-p", std::to_string(port_), "-sd",
-                      (directory_ / "store").string()},
+                      (directory_ / "store").string(), "-c", (directory_ / "nats.conf").string()},
                      directory_ / "log");
   // Its log says when it is there.
-  if (!eventually([&] { return process_.output().find("Server is ready") != std::string::npos; })) {
+  if (!eventually([&] { return ready() > before || !process_.running(); }) || !process_.running()) {
     throw std::runtime_error("nats-server does not start: " + process_.output());
   }
 }

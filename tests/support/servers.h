@@ -42,10 +42,12 @@ class DockerRegistry {
 // Debian's nats-server with JetStream.
 class NatsServer {
  public:
-  NatsServer();
+  // `configuration`: more of its configuration file: a cluster, leaf nodes.
+  explicit NatsServer(std::string configuration = {}, std::uint16_t port = 0);
   [[nodiscard]] std::string url() const { return "nats://127.0.0.1:" + std::to_string(port_); }
   void kill() { process_.kill(); }
   void start();  // again, with what it held
+  [[nodiscard]] std::string log() const { return process_.output(); }
 
  private:
   std::uint16_t port_;
