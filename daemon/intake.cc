@@ -64,6 +64,12 @@ Intake::Sorted Intake::sort(const config::Registry& registry, const HttpRequest&
         continue;
       }
       metrics_.events_seen(registry.name, outcome);
+      if (event.confirm_at) {
+        log::warning(registry.name +
+                         " asks whether it may send events here: if you made that subscription, "
+                         "confirm it by opening this address, once",
+                     {{"registry", registry.name}, {"confirm_at", *event.confirm_at}});
+      }
       if (event.action == events::Action::malformed) {
         log::warning("malformed event from " + registry.name + ": " +
                          event.detail.substr(0, shown_bytes_max),

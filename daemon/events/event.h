@@ -42,6 +42,9 @@ struct Event {
   // Equal for redeliveries of one event and for nothing else. Absent where the dialect has no event
   // id: then nothing tells a redelivery from a second push, and both are looked at.
   std::optional<std::string> id;
+  // Where a person has to confirm that events may be sent here (ecr: Amazon SNS), before there are
+  // any. An https address of the sender's own host.
+  std::optional<std::string> confirm_at;
   bool over_limit = false;  // malformed because the body holds more events than Limits allows
   std::string detail;       // for ignored and malformed: why, for the log
 };

@@ -282,6 +282,34 @@ TEST_F(IntakeTest, ManyPushesOfOneTagEndWithTheNewest) {
   EXPECT_EQ(target.digest_of("team/app", "latest"), newest);
 }
 
+TEST_F(IntakeTest, ASubscriptionOfSnsIsShownToTheOperator) {
+  start(", events: {format: ecr}");
+  const std::string address =
+      "https://sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription&Token=2336412f37";
+  const Json question{{"Type", "SubscriptionConfirmation"}, {"SubscribeURL", address}};
+  EXPECT_EQ(post("/intake/source", question.dump(), {"Content-Type: text/plain"}), 202);
+  EXPECT_TRUE(eventually([&] {
+    return daemon->log().find(Json{{"confirm_at", address}}.dump().substr(1, 40)) !=
+           std::string::npos;
+  })) << daemon->log();
+  EXPECT_EQ(events("ignored"), 1);
+
+  const std::string digest = source.hold("team/app", "v1", make_image(1));
+  const Json event{{"id", "1"},
+                   {"source", "aws.ecr"},
+                   {"detail-type", "ECR Image Action"},
+                   {"detail",
+                    {{"result", "SUCCESS"},
+                     {"action-type", "PUSH"},
+                     {"repository-name", "team/app"},
+                     {"image-tag", "v1"},
+                     {"image-digest", digest}}}};
+  const Json envelope{{"Type", "Notification"}, {"Message", event.dump()}};
+  EXPECT_EQ(post("/intake/source", envelope.dump(), {"Content-Type: text/plain"}), 202);
+  EXPECT_TRUE(eventually([&] { return target.digest_of("team/app", "v1") == digest; }))
+      << daemon->log();
+}
+
 TEST_F(IntakeTest, OneBadImageHoldsNothingElseBack) {
   start();
   const TestImage bad = make_image(1);

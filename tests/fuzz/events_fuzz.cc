@@ -21,7 +21,7 @@ bool same(const Event& a, const Event& b) {
   return a.action == b.action && a.repository == b.repository && a.tag == b.tag &&
          a.digest == b.digest && a.media_type == b.media_type && a.time == b.time &&
          a.host == b.host && a.actor == b.actor && a.user_agent == b.user_agent && a.id == b.id &&
-         a.detail == b.detail;
+         a.confirm_at == b.confirm_at && a.detail == b.detail;
 }
 
 void require_carried(Dialect dialect, std::string_view body, const Headers& headers) {

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "tests/unit/events_fixture.h"
@@ -71,6 +72,68 @@ TEST(EventsEcr, ActionComesFirst) {
 TEST(EventsEcr, TagsOfOtherTypesAreMalformed) {
   EXPECT_EQ(read_shown(dialect, with(std::string(tag_push), R"("v1.4.0")", R"(["v1.4.0"])")),
             Lines{"malformed"});
+}
+
+// clang-format off
+constexpr std::string_view confirmation = R"json({"Type":"SubscriptionConfirmation","MessageId":"165545c9-0000-4000-8000-000000000001","Token":"2336412f37","TopicArn":"arn:aws:sns:us-east-1:210987654321:ecr","Message":"You have chosen to subscribe to the topic.","SubscribeURL":"https://sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription&TopicArn=arn:aws:sns:us-east-1:210987654321:ecr&Token=2336412f37","Timestamp":"2026-10-05T08:00:00.123Z","SignatureVersion":"1","Signature":"c2ln","SigningCertURL":"https://sns.us-east-1.amazonaws.com/SimpleNotificationService-00.pem"})json";
+// clang-format on
+
+std::string in_envelope(std::string_view event) {
+  return nlohmann::json{{"Type", "Notification"},
+                        {"MessageId", "22b80b92-0000-4000-8000-000000000002"},
+                        {"TopicArn", "arn:aws:sns:us-east-1:210987654321:ecr"},
+                        {"Message", event},
+                        {"Timestamp", "2026-10-05T08:15:31.456Z"}}
+      .dump();
+}
+
+TEST(EventsEcr, InTheEnvelopeOfSns) {
+  for (const std::string_view event :
+       {tag_push, digest_push, index_push, tag_delete, replicated, scan, storage_class}) {
+    const auto bare = read(dialect, event);
+    const auto wrapped = read(dialect, in_envelope(event));
+    ASSERT_EQ(wrapped.size(), 1U);
+    EXPECT_EQ(everything(wrapped[0]), everything(bare[0]));
+  }
+  // Only one envelope is opened.
+  for (const std::string& inner :
+       {std::string("not JSON"), std::string(), std::string("{}"), in_envelope(tag_push)}) {
+    EXPECT_EQ(read_shown(dialect, in_envelope(inner)), Lines{"malformed"}) << inner;
+  }
+  EXPECT_EQ(read_shown(dialect, R"({"Type":"Notification"})"), Lines{"malformed"});
+  EXPECT_EQ(read_shown(dialect, R"({"Type":"Notification","Message":{}})"), Lines{"malformed"});
+  EXPECT_EQ(read_shown(dialect, R"({"Type":"UnsubscribeConfirmation"})"), Lines{"ignored"});
+  EXPECT_EQ(read_shown(dialect, R"({"Type":5})"), Lines{"malformed"});
+  const std::string deep = std::string(600, '[') + std::string(600, ']');
+  EXPECT_EQ(read_shown(dialect, in_envelope(deep)), Lines{"malformed"});
+}
+
+TEST(EventsEcr, ASubscriptionIsForAPersonToConfirm) {
+  const auto events = read(dialect, confirmation);
+  ASSERT_EQ(shown(events), Lines{"ignored"});
+  EXPECT_EQ(events[0].confirm_at,
+            "https://sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription&TopicArn="
+            "arn:aws:sns:us-east-1:210987654321:ecr&Token=2336412f37");
+  EXPECT_EQ(read(dialect, in_envelope(tag_push))[0].confirm_at, std::nullopt);
+  const std::string host = "https://sns.us-east-1.amazonaws.com/";
+  for (const char* good :
+       {"https://sns.cn-north-1.amazonaws.com.cn/", "https://sns.a.amazonaws.com"}) {
+    EXPECT_TRUE(read(dialect, with(std::string(confirmation), host, good))[0].confirm_at) << good;
+  }
+  for (const char* bad :
+       {"http://sns.us-east-1.amazonaws.com/", "https://sns.us-east-1.amazonaws.com.example.com/",
+        "https://example.com/", "https://sns.us-east-1.amazonaws.com@example.com/",
+        "https://sns.amazonaws.com/", "https://sns..amazonaws.com/",
+        "https://sns.x.y.amazonaws.com/", "https://x@sns.us-east-1.amazonaws.com/",
+        "https://sns.us-east-1.amazonaws.com:444/", "https://sns.evil.example/.amazonaws.com/",
+        "https://sns.us-east-1.amazonaws.com/ ", "https://sns.us-east-1.amazonaws.com/<b>", ""}) {
+    const auto refused = read(dialect, with(std::string(confirmation), host, bad));
+    EXPECT_EQ(shown(refused), Lines{"malformed"}) << bad;
+    EXPECT_EQ(refused[0].confirm_at, std::nullopt) << bad;
+  }
+  EXPECT_EQ(read_shown(dialect, R"({"Type":"SubscriptionConfirmation"})"), Lines{"malformed"});
+  const auto long_one = with(std::string(confirmation), host, host + std::string(3000, 'a'));
+  EXPECT_EQ(read_shown(dialect, long_one), Lines{"malformed"});
 }
 
 }  // namespace
