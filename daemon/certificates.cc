@@ -7,7 +7,11 @@
 
 #include <algorithm>
 #include <ctime>
+#include <fstream>
 #include <memory>
+#include <nlohmann/json.hpp>
+
+#include "replicator/base/base64.h"
 
 namespace transship {
 
@@ -30,7 +34,64 @@ std::vector<monitoring::Time> ends_of(const std::filesystem::path& file) {
   return ends;
 }
 
+constexpr std::size_t credential_bytes_max = 64UL << 10U;
+constexpr double latest_end_seconds = 253'402'300'799.0;  // of the year 9999
+
+std::optional<monitoring::Time> end_of_file(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  std::string content(credential_bytes_max, '\0');
+  stream.read(content.data(), static_cast<std::streamsize>(content.size()));
+  content.resize(static_cast<std::size_t>(stream.gcount()));
+  return token_end(content);
+}
+
+std::optional<monitoring::Time> end_of_token(std::string_view word) {
+  const std::size_t first = word.find('.');
+  const std::size_t second = word.find('.', first == word.npos ? first : first + 1);
+  if (second == word.npos) return std::nullopt;
+  std::string payload(word.substr(first + 1, second - first - 1));
+  std::replace(payload.begin(), payload.end(), '-', '+');
+  std::replace(payload.begin(), payload.end(), '_', '/');
+  payload.append((4 - payload.size() % 4) % 4, '=');
+  const auto decoded = base64_decoded(payload);
+  if (!decoded) return std::nullopt;
+  const auto claims = nlohmann::json::parse(*decoded, nullptr, /*allow_exceptions=*/false);
+  if (!claims.is_object() || !claims.contains("exp") || !claims["exp"].is_number())
+    return std::nullopt;
+  const double seconds = claims["exp"].get<double>();
+  if (!(seconds > 0 && seconds <= latest_end_seconds)) return std::nullopt;  // 0: NATS' never
+  return monitoring::Time(std::chrono::seconds(static_cast<std::int64_t>(seconds)));
+}
+
 }  // namespace
+
+std::optional<monitoring::Time> token_end(std::string_view text) {
+  constexpr std::string_view blanks = " \t\r\n";
+  while (!text.empty()) {
+    const std::size_t begin = std::min(text.find_first_not_of(blanks), text.size());
+    text.remove_prefix(begin);
+    const std::string_view word = text.substr(0, text.find_first_of(blanks));
+    if (const auto end = end_of_token(word)) return end;
+    text.remove_prefix(word.size());
+  }
+  return std::nullopt;
+}
+
+std::vector<CredentialEnd> credential_ends(const config::Config& config) {
+  std::vector<CredentialEnd> all;
+  for (const config::Registry& registry : config.registries) {
+    const auto* basic = std::get_if<config::BasicAuth>(&registry.auth);
+    if (basic == nullptr) continue;
+    if (const auto end = end_of_file(basic->password_file))
+      all.push_back({registry.name, "password", *end});
+  }
+  const auto* jetstream = std::get_if<config::JetStreamBus>(&config.bus);
+  if (jetstream != nullptr && jetstream->credentials_file) {
+    if (const auto end = end_of_file(*jetstream->credentials_file))
+      all.push_back({{}, "bus", *end});
+  }
+  return all;
+}
 
 std::vector<CertificateEnd> certificate_ends(const config::Config& config) {
   std::vector<CertificateEnd> all;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <asio/co_spawn.hpp>
 #include <csignal>
+#include <map>
 #include <random>
 
 #include "daemon/bus/jetstream.h"
@@ -23,6 +24,7 @@ constexpr int exit_nothing_possible = 3;
 constexpr std::chrono::milliseconds first_pause{250};
 constexpr std::chrono::milliseconds longest_pause{10'000};
 constexpr std::chrono::seconds look_at_bus_every{2};
+constexpr std::chrono::milliseconds look_at_loop_every{250};
 // Other daemons of a target may have put or removed some.
 constexpr std::chrono::seconds read_dead_letters_every{10};
 // What a daemon that died had in hand comes to another after this long; whoever lives says so three
@@ -165,6 +167,7 @@ asio::awaitable<int> Daemon::run() {
   spawn(reach_registries());
   spawn(feed_watchdog());
   spawn(keep_history());
+  spawn(measure_loop());
   co_await wait_for_signal();
   co_await shut_down();
   if (fatal_) {
@@ -333,11 +336,38 @@ asio::awaitable<void> Daemon::keep_history() {
   int samples = 0;
   while (!stopping_) {
     history_.sample(ledger_.report(now()), copied, now());
-    if (std::exchange(samples, (samples + 1) % 4) == 0) {
-      for (const CertificateEnd& end : certificate_ends(generations_.config()))
-        metrics_.set_certificate_end(end.registry, end.kind, end.at);
-    }
+    if (std::exchange(samples, (samples + 1) % 4) == 0) report_ends();
     co_await pause(History::every);
+  }
+}
+
+// Of what the configuration names; of the registries' own certificates their answers tell.
+void Daemon::report_ends() {
+  const config::Config& config = generations_.config();
+  std::map<std::pair<std::string, std::string>, monitoring::Time> ends;
+  for (const CertificateEnd& end : certificate_ends(config))
+    ends[{end.registry, end.kind}] = end.at;
+  for (const CredentialEnd& end : credential_ends(config)) ends[{end.registry, end.kind}] = end.at;
+  const auto end_of = [&](const std::string& registry, const std::string& kind) {
+    const auto found = ends.find({registry, kind});
+    return found == ends.end() ? std::nullopt : std::optional(found->second);
+  };
+  for (const config::Registry& registry : config.registries) {
+    for (const char* kind : {"client", "ca"})
+      metrics_.set_certificate_end(registry.name, kind, end_of(registry.name, kind));
+    metrics_.set_credential_end(registry.name, "password", end_of(registry.name, "password"));
+    if (registry.url.scheme != config::Scheme::https)
+      metrics_.set_certificate_end(registry.name, "server", std::nullopt);
+  }
+  metrics_.set_credential_end({}, "bus", end_of({}, "bus"));
+}
+
+// What else is to be done waits as long as this timer does.
+asio::awaitable<void> Daemon::measure_loop() {
+  while (!stopping_) {
+    const auto due = std::chrono::steady_clock::now() + look_at_loop_every;
+    co_await pause(look_at_loop_every);
+    if (!stopping_) metrics_.loop_delayed(std::chrono::steady_clock::now() - due);
   }
 }
 

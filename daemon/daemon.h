@@ -34,6 +34,8 @@ class Daemon {
   asio::awaitable<void> watch_bus();
   asio::awaitable<void> watch_dead_letters();
   asio::awaitable<void> keep_history();
+  asio::awaitable<void> measure_loop();
+  void report_ends();
   bool retry(const bus::DeadLetter& letter);
   [[nodiscard]] Worker* worker_of(const std::string& target) const;
   asio::awaitable<Result<void>> ping(std::string registry);

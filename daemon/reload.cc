@@ -98,6 +98,7 @@ void Daemon::take_over_names(const Generation& before, const Generation& next) {
     metrics_.add_registry(registry.name);
     spawn(reach(registry.name));
   }
+  report_ends();
 }
 
 // Workers whose target has a rule no more let go of what waits and finish what runs; targets that

@@ -113,6 +113,13 @@ void Status::request_done(std::string_view registry, std::string_view method, in
   metrics_.request_done(registry, method, code, seconds);
 }
 
+// What a registry that is configured no more still answers is nobody's business.
+void Status::certificate_seen(std::string_view registry, std::chrono::sys_seconds end) {
+  const config::Registry* known = generations_.config().find_registry(std::string(registry));
+  if (known != nullptr && known->url.scheme == config::Scheme::https)
+    metrics_.set_certificate_end(registry, "server", end);
+}
+
 void Status::request_retried(std::string_view registry, std::string_view reason) {
   metrics_.request_retried(registry, reason);
 }

@@ -30,6 +30,9 @@ const Histogram::BucketBoundaries lag_buckets{0.1, 0.25, 0.5, 1,   2,    5,    1
 const Histogram::BucketBoundaries request_buckets{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
                                                   1,     2.5,  5,     10,   30,  60};
 
+const Histogram::BucketBoundaries delay_buckets{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+                                                0.1,   0.25,   0.5,   1,    2.5,   10};
+
 Labels labels_of(const Pair& pair) { return {{"rule", pair.rule}, {"target", pair.target}}; }
 Labels with(Labels labels, const char* name, std::string_view value) {
   labels[name] = std::string(value);
@@ -37,6 +40,17 @@ Labels with(Labels labels, const char* name, std::string_view value) {
 }
 double seconds_of(Time time) {
   return std::chrono::duration<double>(time.time_since_epoch()).count();
+}
+
+// None: the series ends.
+void set_end(Family<Gauge>& family, std::string_view registry, std::string_view kind,
+             std::optional<Time> at) {
+  const Labels labels{{"registry", std::string(registry)}, {"kind", std::string(kind)}};
+  if (at) {
+    family.Add(labels).Set(seconds_of(*at));
+  } else if (family.Has(labels)) {
+    family.Remove(&family.Add(labels));
+  }
 }
 
 constexpr std::array image_outcomes{"copied", "unchanged", "superseded", "failed", "dead_lettered"};
@@ -115,10 +129,16 @@ struct Metrics::Families {
       gauge("transship_reconcile_seconds", "How long the last reconciliation took.");
   Family<Gauge>& drift = gauge("transship_drift_images",
                                "Images that the last reconciliation found out of step, by kind.");
-  Family<Gauge>& certificate_ends =
-      gauge("transship_certificate_expiry_timestamp_seconds",
-            "When a certificate that the configuration names for a registry stops being valid: the "
-            "client's own, or the last of its authorities.");
+  Family<Gauge>& certificate_ends = gauge(
+      "transship_certificate_expiry_timestamp_seconds",
+      "When a certificate for a registry stops being valid: the client's own, the last of its "
+      "authorities, or the one that the registry shows.");
+  Family<Gauge>& credential_ends =
+      gauge("transship_credential_expiry_timestamp_seconds",
+            "When a credential that says so itself (a JSON Web Token) stops being valid.");
+  Family<Histogram>& loop_delay =
+      histogram("transship_loop_delay_seconds",
+                "How late the event loop came to a timer, looked at four times a second.");
   Family<Gauge>& bus_connected =
       gauge("transship_bus_connected", "1 while the message bus can be reached.");
   Family<Gauge>& bus_pending =
@@ -155,6 +175,7 @@ Metrics::Metrics(std::string version, std::string region)
   families_->build.Add({{"version", std::move(version)}, {"region", std::move(region)}}).Set(1);
   families_->bus_connected.Add({}).Set(0);
   families_->bus_pending.Add({}).Set(0);
+  families_->loop_delay.Add({}, delay_buckets);
 }
 Metrics::~Metrics() = default;
 
@@ -240,10 +261,9 @@ void Metrics::remove_registry(std::string_view registry) {
     const Labels labels{{"registry", std::string(registry)}, {"outcome", outcome}};
     families_->events.Remove(&families_->events.Add(labels));
   }
-  for (const char* kind : {"client", "ca"}) {
-    const Labels labels{{"registry", std::string(registry)}, {"kind", kind}};
-    families_->certificate_ends.Remove(&families_->certificate_ends.Add(labels));
-  }
+  for (const char* kind : {"client", "ca", "server"})
+    set_certificate_end(registry, kind, std::nullopt);
+  set_credential_end(registry, "password", std::nullopt);
 }
 
 void Metrics::request_done(std::string_view registry, std::string_view method, int code,
@@ -312,10 +332,18 @@ void Metrics::reconciled(const Pair& pair, Time at, std::chrono::duration<double
   families_->reconcile_seconds.Add(labels_of(pair)).Set(took.count());
 }
 
-void Metrics::set_certificate_end(std::string_view registry, std::string_view kind, Time at) {
-  families_->certificate_ends
-      .Add({{"registry", std::string(registry)}, {"kind", std::string(kind)}})
-      .Set(seconds_of(at));
+void Metrics::set_certificate_end(std::string_view registry, std::string_view kind,
+                                  std::optional<Time> at) {
+  set_end(families_->certificate_ends, registry, kind, at);
+}
+
+void Metrics::set_credential_end(std::string_view registry, std::string_view kind,
+                                 std::optional<Time> at) {
+  set_end(families_->credential_ends, registry, kind, at);
+}
+
+void Metrics::loop_delayed(std::chrono::duration<double> by) {
+  families_->loop_delay.Add({}, delay_buckets).Observe(std::max(0.0, by.count()));
 }
 
 void Metrics::set_drift(const Pair& pair, std::string_view kind, std::uint64_t images) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,8 +43,14 @@ class Metrics final : public Observer {
   void set_bus(bool connected, std::uint64_t pending_events);
   void set_dead_letters(std::string_view target, std::uint64_t count);
   void reconciled(const Pair& pair, Time at, std::chrono::duration<double> took);
-  // When a certificate for a registry stops being valid; kind: client or ca.
-  void set_certificate_end(std::string_view registry, std::string_view kind, Time at);
+  // When a certificate for a registry stops being valid; kind: client, ca or server. None: there is
+  // no such certificate any more.
+  void set_certificate_end(std::string_view registry, std::string_view kind,
+                           std::optional<Time> at);
+  // The same of a credential; kind: password, or bus, which is no registry's.
+  void set_credential_end(std::string_view registry, std::string_view kind, std::optional<Time> at);
+  // How late the event loop came to what was due.
+  void loop_delayed(std::chrono::duration<double> by);
   void set_drift(const Pair& pair, std::string_view kind, std::uint64_t images);
 
   // What was counted so far: images of the pair that were copied, and bytes that were sent from its

@@ -17,6 +17,8 @@ class Observer {
   // One HTTP request to a registry ended; `code` is its status, 0 where nobody answered.
   virtual void request_done(std::string_view /*registry*/, std::string_view /*method*/,
                             int /*code*/, std::chrono::duration<double> /*seconds*/) {}
+  // The registry's own certificate, as of an answer, stops being valid then.
+  virtual void certificate_seen(std::string_view /*registry*/, std::chrono::sys_seconds /*end*/) {}
   // The same request is sent again, because of `reason`: "token", "throttled" …
   virtual void request_retried(std::string_view /*registry*/, std::string_view /*reason*/) {}
   // A blob of an image is at the target, and how it came there.

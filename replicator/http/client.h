@@ -56,6 +56,8 @@ struct Request {
 struct ResponseHead {
   int status = 0;
   std::vector<std::pair<std::string, std::string>> headers;  // names in lower case
+  // When the server's certificate stops being valid; none without TLS.
+  std::optional<std::chrono::sys_seconds> certificate_end = {};
   // The first header of this name (lower case); nullopt where there is none.
   [[nodiscard]] std::optional<std::string_view> header(std::string_view name) const;
 };

@@ -7,10 +7,13 @@
 #include <cstring>
 
 #include "replicator/http/engine.h"
+#include "replicator/http/peer_certificate.h"
 
 namespace transship::http {
 
 namespace {
+
+constexpr long authorities_kept_seconds = 60;
 
 std::string_view trimmed(std::string_view text) {
   while (!text.empty() && (text.back() == '\r' || text.back() == '\n' || text.back() == ' ')) {
@@ -84,6 +87,8 @@ void Transfer::set_tls_options() {
   if (!tls.ca_file.empty()) {
     curl_easy_setopt(easy_, CURLOPT_CAINFO, tls.ca_file.c_str());
     curl_easy_setopt(easy_, CURLOPT_CAPATH, nullptr);
+    // libcurl keeps what it read; a file that was renewed should not have to wait for a restart.
+    curl_easy_setopt(easy_, CURLOPT_CA_CACHE_TIMEOUT, authorities_kept_seconds);
   }
   if (!tls.cert_file.empty()) curl_easy_setopt(easy_, CURLOPT_SSLCERT, tls.cert_file.c_str());
   if (!tls.key_file.empty()) curl_easy_setopt(easy_, CURLOPT_SSLKEY, tls.key_file.c_str());
@@ -146,6 +151,7 @@ std::size_t Transfer::take_header(std::string_view line) {
   } else if (text.empty()) {
     head_complete_ = head_.status >= 200;  // 1xx answers are followed by the real one
     if (head_complete_) {
+      if (request_.url.scheme == "https") head_.certificate_end = peer_certificate_end(easy_);
       window_start_ = Clock::now();
       window_bytes_ = 0;
       changed_.notify();

@@ -129,7 +129,7 @@ asio::awaitable<Result<Transport::Sent>> Transport::send_once(const Call& call,
   const auto started = std::chrono::steady_clock::now();
   auto exchange = client_.start(std::move(*request));
   auto head = co_await exchange.head();
-  if (head) learn_load(url, *head);
+  if (head) learn_from(url, *head);
   observer_.request_done(options_.name, call.method, head ? head->status : 0,
                          std::chrono::steady_clock::now() - started);
   if (!head) co_return fail(head.error());
@@ -137,6 +137,12 @@ asio::awaitable<Result<Transport::Sent>> Transport::send_once(const Call& call,
 }
 
 // What other hosts say, to which blobs are redirected, is no word of the registry's.
+void Transport::learn_from(const http::Url& url, const http::ResponseHead& head) {
+  if (is_own(url) && head.certificate_end)
+    observer_.certificate_seen(options_.name, *head.certificate_end);
+  learn_load(url, head);
+}
+
 void Transport::learn_load(const http::Url& url, const http::ResponseHead& head) {
   if (!is_own(url)) return;
   if (head.status == 429 || head.status == 503) {
@@ -246,7 +252,7 @@ asio::awaitable<Result<Answer>> Transport::settle(Upload upload) {
   observer_.request_done(options_.name, upload.method, head ? head->status : 0,
                          std::chrono::steady_clock::now() - upload.started);
   if (!head) co_return fail(head.error());
-  learn_load(upload.url, *head);
+  learn_from(upload.url, *head);
   bool token_renewed = false;
   if (head->status == 401 && is_own(upload.url)) {
     auto again = co_await renew(std::move(upload.scopes), *head, upload.authorization);

@@ -114,6 +114,7 @@ class Transport {
   [[nodiscard]] Result<http::Url> redirected(const http::Url& from,
                                              const http::ResponseHead& head) const;
   [[nodiscard]] bool is_own(const http::Url& url) const;
+  void learn_from(const http::Url& url, const http::ResponseHead& head);
   void learn_load(const http::Url& url, const http::ResponseHead& head);
 
   http::Client& client_;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -123,15 +124,19 @@ class Scraped : public ::testing::Test {
                                certificates_->certificate(Certificates::server),
                                certificates_->key(Certificates::server));
     secure_.emplace(with_tls);
+    // {}, {"exp":4102444800} and a signature that is none.
+    write_file(files_ / "token", "e30.eyJleHAiOjQxMDI0NDQ4MDB9.c2ln");
     daemon_.emplace(
         TRANSSHIP_PROGRAM,
         fmt::format("registries:\n  us-east: {{url: '{}'}}\n  eu-west: {{url: '{}'}}\n"
-                    "  secure: {{url: '{}', tls: {{ca_file: '{}'}}}}\n"
+                    "  secure: {{url: '{}', tls: {{ca_file: '{}'}}, auth: {{type: basic, "
+                    "username: transship, password_file: '{}'}}}}\n"
                     "retry: {{attempts: 2, first_pause: 20ms, longest_pause: 100ms}}\n"
                     "reconcile: {{interval: 1s}}\n"
                     "rules:\n  - {{name: all, source: us-east, targets: [eu-west], "
                     "repositories: '**'}}\n",
-                    source_->url(), target_->url(), secure_->url(), certificates_->authority()),
+                    source_->url(), target_->url(), secure_->url(), certificates_->authority(),
+                    (files_ / "token").string()),
         std::vector<std::string>{}, port);
     ASSERT_TRUE(daemon_->wait_until_ready()) << daemon_->log();
     prometheus_.emplace(daemon_->url(), monitoring_folder / "alerts/transship.rules.yml");
@@ -147,6 +152,7 @@ class Scraped : public ::testing::Test {
     });
   }
 
+  TemporaryDirectory files_;
   std::optional<Certificates> certificates_;
   std::optional<DockerRegistry> secure_;
   std::optional<DockerRegistry> source_;
@@ -181,6 +187,31 @@ TEST_F(Scraped, EveryQueryOfEveryPanelReturnsData) {
       }
     }
   }
+}
+
+TEST_F(Scraped, TheEndsOfCertificatesAndCredentialsAreKnownAndForgotten) {
+  const auto end = [&](const std::string& what, const std::string& kind) {
+    return daemon_->metric(fmt::format(
+        R"(transship_{}_expiry_timestamp_seconds{{kind="{}",registry="secure"}})", what, kind));
+  };
+  ASSERT_TRUE(eventually([&] { return end("certificate", "server").has_value(); }));
+  EXPECT_GT(*end("certificate", "server"), 1e9);
+  EXPECT_GT(end("certificate", "ca").value_or(0), 1e9);
+  EXPECT_EQ(end("credential", "password"), 4102444800.0);
+  EXPECT_EQ(
+      daemon_->metric(
+          R"(transship_certificate_expiry_timestamp_seconds{kind="server",registry="us-east"})"),
+      std::nullopt);
+  // Without TLS and a password there is nothing that could end.
+  std::string configuration = read_file(daemon_->config_file());
+  const std::size_t at = configuration.find("  secure: ");
+  configuration.replace(at, configuration.find('\n', at) - at,
+                        fmt::format("  secure: {{url: '{}'}}", target_->url()));
+  write_file(daemon_->config_file(), configuration);
+  daemon_->process().signal(SIGHUP);
+  EXPECT_TRUE(eventually([&] { return !end("certificate", "server"); }));
+  EXPECT_EQ(end("certificate", "ca"), std::nullopt);
+  EXPECT_EQ(end("credential", "password"), std::nullopt);
 }
 
 TEST_F(Scraped, TheExpositionAndTheAlertsAreFine) {

@@ -42,6 +42,7 @@ inline std::string exposition_of_everything() {
   metrics.request_done("us", "GET", 200, std::chrono::seconds(1));
   metrics.request_retried("us", "transient");
   metrics.set_certificate_end("us", "ca", monitoring::Time{});
+  metrics.set_credential_end("us", "password", monitoring::Time{});
   return metrics.render(ledger, monitoring::Time{});
 }
 
