@@ -2,6 +2,7 @@
 #include <re2/re2.h>
 
 #include "tests/e2e/two_registries.h"
+#include "tests/support/browser.h"
 
 namespace transship::testing {
 namespace {
@@ -63,6 +64,66 @@ TEST_P(Browsed, AsksForTheTokenWhereOneIsNeeded) {
       http("GET", daemon_->url() + "/api/v1/history", {}, {"Authorization: Bearer correct horse"})
           .status,
       200);
+}
+
+TEST_P(Browsed, AClickOnADeadLetterShowsWhy) {
+  push_broken("v1", 1);
+  wait_for_dead_letters(1);
+  Browser browser(daemon_->url() + "/");
+  ASSERT_TRUE(eventually([&] { return browser.shows("Dead letters\n"); }));
+  EXPECT_FALSE(browser.shows("dead lettered"));
+  browser.click("#dead button[data-act=look]");
+  EXPECT_TRUE(
+      eventually([&] { return browser.shows("It was given up; see the dead letters below."); }));
+  EXPECT_EQ(browser.evaluate("location.hash"), "#image=team%2Fapp%3Av1&target=eu-west");
+  EXPECT_EQ(browser.evaluate("document.querySelector('#why input').value"), "team/app:v1");
+  // Another image by hand: typed, and Enter.
+  const std::string good = push(source_->url(), "team/app", "good", make_image(2));
+  ASSERT_TRUE(arrives("team/app", "good", good)) << daemon_->log();
+  browser.evaluate("document.querySelector('#why input').select()");
+  browser.click("#why input");
+  browser.evaluate("document.querySelector('#why input').select()");
+  browser.type("team/app:good");
+  browser.enter();
+  EXPECT_TRUE(eventually(
+      [&] { return browser.shows("It is there: the target shows what the source shows."); }));
+  EXPECT_TRUE(browser.shows(good));
+}
+
+TEST_P(Browsed, AClickSendsADeadLetterAgainOnceTheTokenIsGiven) {
+  const TestImage image = push_broken("v1", 1);
+  wait_for_dead_letters(1);
+  // From now on with a token.
+  TemporaryDirectory directory;
+  write_file(directory / "token", "correct horse\n");
+  ASSERT_EQ(daemon_->terminate(), 0);
+  std::string configuration = read_file(daemon_->config_file());
+  const std::size_t end = configuration.find('}', configuration.find("http: {listen"));
+  configuration.insert(end, ", token_file: '" + (directory / "token").string() + "'");
+  write_file(daemon_->config_file(), configuration);
+  daemon_->start();
+  ASSERT_TRUE(daemon_->wait_until_ready()) << daemon_->log();
+  push_blobs(source_->url(), "team/app", image);  // the cause is mended
+
+  Browser browser(daemon_->url() + "/");
+  ASSERT_TRUE(eventually([&] { return browser.shows("This daemon wants a token"); }));
+  browser.click("#token input");
+  browser.type("wrong");
+  browser.click("#token button");
+  ASSERT_TRUE(eventually([&] { return browser.shows("That token is not accepted."); }));
+  browser.click("#token input");
+  browser.type("correct horse");
+  browser.enter();
+  ASSERT_TRUE(eventually(
+      [&] { return browser.shows("all → eu-west") && browser.shows("Dead letters\n"); }));
+  EXPECT_EQ(browser.evaluate("document.querySelector('#token').open"), false);
+  EXPECT_EQ(digest_at(target_->url(), "team/app", "v1"), "");
+  browser.click("#dead button[data-act=retry]");
+  EXPECT_TRUE(arrives("team/app", "v1", image.digest())) << daemon_->log();
+  EXPECT_TRUE(eventually([&] {
+    return browser.evaluate("document.querySelector('#dead').hidden") == true;
+  })) << "the letter goes with the success";
+  wait_for_dead_letters(0);
 }
 
 }  // namespace
