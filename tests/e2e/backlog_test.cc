@@ -38,7 +38,10 @@ INSTANTIATE_TEST_SUITE_P(Bus, Backlog, ::testing::Values(BusKind::journal, BusKi
 TEST_P(Backlog, ManyPushesOfOneTagAreAFewLooks) {
   const std::string digest = push(source_->url(), "team/app", "v1", make_image(1));
   ASSERT_TRUE(arrives("team/app", "v1", digest)) << daemon_->log();
-  ASSERT_TRUE(eventually([&] { return metric("transship_bus_pending_events") == 0; }));
+  ASSERT_TRUE(eventually([&] {
+    return of_pair("transship_images_total", R"(outcome="copied",)") == 1 &&
+           of_pair("transship_pending_images") == 0;
+  })) << "its own event is acknowledged";
   constexpr std::size_t pushes = 9000;  // 35 fetches
   target_->stop();
   tell_of_pushes(digest, pushes);
