@@ -40,16 +40,6 @@ monitoring::Time now() {
   return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
 }
 
-// What the configuration asks for and this version does not do yet. Nobody should believe in it.
-void warn_of_what_is_not_done(const config::Config& config) {
-  for (const config::Rule& rule : config.rules) {
-    if (rule.prefetch == config::Prefetch::always) {
-      log::warning("prefetch is not done by this version: blobs are copied with their image",
-                   {{"rule", rule.name}});
-    }
-  }
-}
-
 std::unique_ptr<StateDirectory> state_of(const config::Config& config) {
   if (const auto usable = StateDirectory::usable(config.state); !usable) {
     log::warning(usable.error().message + "; nothing is kept between runs, which costs time alone");
@@ -99,7 +89,8 @@ Daemon::Daemon(asio::io_context& loop, const config::Config& config, std::string
               }),
       why_({generations_, dead_letters_, outages_,
             [this](const std::string& target) { return worker_of(target); }}),
-      intake_(*bus_, status_, metrics_, instance_),
+      intake_(*bus_, status_, metrics_, instance_,
+              [this](const BlobHint& hint) { return take_hint(hint); }),
       api_(generations_,
            {intake_, status_, dead_letters_api_, why_, history_, [this] { return metrics(); },
             [this](const std::string& rule, const std::string& target, Reconciler::Extent extent) {
@@ -153,7 +144,6 @@ std::optional<int> Daemon::begin() {
   log::info(fmt::format("transship {} listens on {}:{}", TRANSSHIP_VERSION, config.http.listen.host,
                         server_.port()),
             {{"region", config.region.value_or("")}, {"port", std::to_string(server_.port())}});
-  warn_of_what_is_not_done(config);
   if (generations_.routes().pairs().empty()) {
     log::warning("no rule has a target in this region: there is nothing to do",
                  {{"region", config.region.value_or("")}});
@@ -369,6 +359,13 @@ asio::awaitable<void> Daemon::measure_loop() {
     co_await pause(look_at_loop_every);
     if (!stopping_) metrics_.loop_delayed(std::chrono::steady_clock::now() - due);
   }
+}
+
+// The journal is this daemon's alone, so that others hear nothing of what lies there.
+bool Daemon::take_hint(const BlobHint& hint) {
+  for (const auto& worker : workers_) worker->hint(hint);
+  return bus_->type() == "jetstream" &&
+         generations_.routes().others_prefetch(hint.registry, hint.repository.str());
 }
 
 Worker* Daemon::worker_of(const std::string& target) const {

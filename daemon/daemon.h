@@ -37,6 +37,7 @@ class Daemon {
   asio::awaitable<void> measure_loop();
   void report_ends();
   bool retry(const bus::DeadLetter& letter);
+  bool take_hint(const BlobHint& hint);
   [[nodiscard]] Worker* worker_of(const std::string& target) const;
   asio::awaitable<Result<void>> ping(std::string registry);
   asio::awaitable<void> feed_watchdog();

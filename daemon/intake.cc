@@ -56,6 +56,7 @@ Intake::Sorted Intake::sort(const config::Registry& registry, const HttpRequest&
   Sorted sorted;
   for (events::Message& part : events::parse(dialect, request.body, headers)) {
     std::size_t wanted = 0;
+    bool hint_travels = false;
     for (const events::Event& event : part.events) {
       sorted.too_many = sorted.too_many || event.over_limit;
       const std::string_view outcome = outcome_of(event.action);
@@ -70,13 +71,15 @@ Intake::Sorted Intake::sort(const config::Registry& registry, const HttpRequest&
                          "confirm it by opening this address, once",
                      {{"registry", registry.name}, {"confirm_at", *event.confirm_at}});
       }
+      if (const auto hint = BlobHint::of(registry.name, event))
+        hint_travels = take_hint_(*hint) || hint_travels;
       if (event.action == events::Action::malformed) {
         log::warning("malformed event from " + registry.name + ": " +
                          event.detail.substr(0, shown_bytes_max),
                      {{"registry", registry.name}});
       }
     }
-    if (wanted == 0) continue;
+    if (wanted == 0 && !hint_travels) continue;
     bus::Message made{registry.name, std::move(part.body), headers, part.events.front().id};
     made.headers.emplace(intake_header, instance_);
     sorted.messages.push_back(std::move(made));
@@ -118,6 +121,7 @@ asio::awaitable<HttpResponse> Intake::take(const config::Registry& registry, Htt
     }
     for (std::size_t i = 0; i < published->size(); ++i) {
       const bool duplicate = (*published)[i] == bus::Published::duplicate;
+      if (sorted.events[i] == 0) continue;  // a hint, counted above
       metrics_.events_seen(registry.name, duplicate ? "duplicate" : "accepted", sorted.events[i]);
       if (!duplicate) accepted += sorted.events[i];
     }

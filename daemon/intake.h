@@ -1,11 +1,13 @@
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "config/config.h"
 #include "daemon/bus/bus.h"
 #include "daemon/events/event.h"
 #include "daemon/http_server.h"
+#include "daemon/prefetch.h"
 #include "daemon/status.h"
 #include "monitoring/metrics.h"
 
@@ -23,15 +25,24 @@ std::string_view outcome_of(events::Action action);
 // what was refused for ever; only what is wrong with us is 503.
 class Intake {
  public:
-  Intake(bus::Bus& bus, const Status& status, monitoring::Metrics& metrics, std::string instance)
-      : bus_(bus), status_(status), metrics_(metrics), instance_(std::move(instance)) {}
+  // Takes what tells of a blob to this daemon's own targets. True: others, which only the bus
+  // reaches, want it too.
+  using TakeHint = std::function<bool(const BlobHint& hint)>;
+
+  Intake(bus::Bus& bus, const Status& status, monitoring::Metrics& metrics, std::string instance,
+         TakeHint take_hint)
+      : bus_(bus),
+        status_(status),
+        metrics_(metrics),
+        instance_(std::move(instance)),
+        take_hint_(std::move(take_hint)) {}
 
   asio::awaitable<HttpResponse> take(const config::Registry& registry, HttpRequest request);
 
  private:
   struct Sorted {
     std::vector<bus::Message> messages;
-    std::vector<std::size_t> events;  // how many each message holds
+    std::vector<std::size_t> events;  // how many that count as accepted each message holds
     bool too_many = false;
   };
   Sorted sort(const config::Registry& registry, const HttpRequest& request);
@@ -40,6 +51,7 @@ class Intake {
   const Status& status_;
   monitoring::Metrics& metrics_;
   std::string instance_;
+  TakeHint take_hint_;
 };
 
 }  // namespace transship

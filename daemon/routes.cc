@@ -22,6 +22,18 @@ bool wants(const config::Rule& rule, std::string_view repository, std::string_vi
                                                           : rule.tags.matches(reference);
 }
 
+bool prefetches(const config::Rule& rule, std::string_view repository) {
+  switch (rule.prefetch) {
+    case config::Prefetch::never:
+      return false;
+    case config::Prefetch::automatic:
+      return rule.tags.matches_everything() && rule.repositories.matches(repository);
+    case config::Prefetch::always:
+      return rule.repositories.matches(repository);
+  }
+  return false;
+}
+
 std::optional<std::string> source_of(const config::Rule& rule, std::string_view target_repository) {
   constexpr std::string_view placeholder = "{repository}";
   const std::string& rename = rule.rename;
@@ -70,6 +82,24 @@ std::vector<Route> Routes::to(std::string_view target, std::string_view source,
       routes.push_back({&rule, std::string(target), rule.target_repository(repository)});
   }
   return routes;
+}
+
+std::vector<Route> Routes::for_blobs(std::string_view target, std::string_view source,
+                                     std::string_view repository) const {
+  std::vector<Route> routes;
+  for (const config::Rule& rule : config_.rules) {
+    if (rule.source == source && prefetches(rule, repository) && serves(rule.name, target))
+      routes.push_back({&rule, std::string(target), rule.target_repository(repository)});
+  }
+  return routes;
+}
+
+bool Routes::others_prefetch(std::string_view source, std::string_view repository) const {
+  return std::any_of(config_.rules.begin(), config_.rules.end(), [&](const config::Rule& rule) {
+    return rule.source == source && prefetches(rule, repository) &&
+           std::any_of(rule.targets.begin(), rule.targets.end(),
+                       [&](const std::string& target) { return !serves(rule.name, target); });
+  });
 }
 
 }  // namespace transship

@@ -26,6 +26,9 @@ bool wants(const config::Rule& rule, std::string_view repository, std::string_vi
 // one: rename, undone.
 std::optional<std::string> source_of(const config::Rule& rule, std::string_view target_repository);
 
+// Whether a rule has the blobs of this repository copied while a push still goes on.
+bool prefetches(const config::Rule& rule, std::string_view repository);
+
 class Routes {
  public:
   // Keeps to the targets that a daemon of the configuration's region works for: those of its
@@ -43,6 +46,11 @@ class Routes {
   [[nodiscard]] std::vector<Route> to(std::string_view target, std::string_view source,
                                       std::string_view repository,
                                       std::string_view reference) const;
+  // The ways to one target for a blob that was pushed to the source.
+  [[nodiscard]] std::vector<Route> for_blobs(std::string_view target, std::string_view source,
+                                             std::string_view repository) const;
+  // Whether a daemon of another region has a target for it.
+  [[nodiscard]] bool others_prefetch(std::string_view source, std::string_view repository) const;
 
  private:
   const config::Config& config_;

@@ -45,6 +45,10 @@ Worker::Worker(WorkerShared shared, std::string target, std::unique_ptr<bus::Inb
       target_name_(std::move(target)),
       inbox_(std::move(inbox)),
       retry_(shared_.generations.config().retry.for_daemon()),
+      prefetch_(
+          shared_.executor, shared_.generations, target_name_,
+          {[this] { return !queue_.fresh_waits(); },
+           [this](const std::string& registry) { return !shared_.outages.is_out(registry); }}),
       delay_timer_(shared_.executor),
       changed_(shared_.executor),
       stop_keeping_(shared_.executor) {}
@@ -55,6 +59,7 @@ Worker::~Worker() = default;
 
 asio::awaitable<void> Worker::run() {
   asio::co_spawn(shared_.executor, keep_in_progress(), asio::detached);
+  asio::co_spawn(shared_.executor, prefetch_.run(), asio::detached);
   fetching_ = true;
   while (!stopping_) {
     const std::size_t wanted = room();
@@ -96,8 +101,8 @@ void Worker::accept(bus::Delivery delivery) {
   const bus::Message& message = held->delivery.message;
   // Each event is counted once a daemon: by intake, or here by the first of its targets.
   const auto from = message.headers.find(std::string(intake_header));
-  const bool counts = (from == message.headers.end() || from->second != shared_.instance) &&
-                      target_name_ == shared_.generations.routes().targets().front();
+  const bool is_own = from != message.headers.end() && from->second == shared_.instance;
+  const bool counts = !is_own && target_name_ == shared_.generations.routes().targets().front();
   for (const events::Message& part : events::parse(*dialect, message.body, message.headers)) {
     for (const events::Event& event : part.events) {
       const bool foreign =
@@ -107,6 +112,11 @@ void Worker::accept(bus::Delivery delivery) {
         shared_.metrics.events_seen(registry->name, foreign ? "ignored" : outcome_of(event.action));
       if (event.action == events::Action::push && !foreign) accept_push(event, held);
       if (event.action == events::Action::remove && !foreign) accept_remove(event, held);
+      // Old ones tell of images that have come by now; our own intake has told us already.
+      if (event.action == events::Action::blob_push && !is_own &&
+          bus::Clock::now() - held->delivery.stored_at < Prefetch::hint_life) {
+        if (auto hint = BlobHint::of(registry->name, event)) prefetch_.offer(std::move(*hint));
+      }
     }
   }
   if (held->open == 0) {
@@ -410,6 +420,7 @@ asio::awaitable<void> Worker::stop(Clock::time_point deadline) {
   stopping_ = true;
   inbox_->close();
   changed_.notify();
+  co_await prefetch_.stop();
   while ((running_ > 0 || fetching_ || lookups_ > 0) && Clock::now() < deadline)
     co_await changed_.wait_until(deadline);
   for (const auto& [key, item] : queue_.items()) {

@@ -14,6 +14,7 @@
 #include "daemon/generation.h"
 #include "daemon/outages.h"
 #include "daemon/placed_tags.h"
+#include "daemon/prefetch.h"
 #include "daemon/retry.h"
 #include "daemon/routes.h"
 #include "daemon/work_queue.h"
@@ -64,6 +65,8 @@ class Worker {
   void look_at_gone(const Route& route, const PlacedTag& tag);
   // Sends a dead letter's image again, with all its tries. The letter goes with the success.
   void retry(const Route& route, const bus::DeadLetter& letter);
+  // A blob arrived at a source: where a rule wants it, it is copied before its image comes.
+  void hint(BlobHint hint) { prefetch_.offer(std::move(hint)); }
   // Another configuration holds: what waits is wanted as it says, or not at all and acknowledged.
   void adopt();
   // A registry does not answer: what needs it waits. Or it answers again: all that goes on.
@@ -156,6 +159,7 @@ class Worker {
   config::RetryPolicy retry_;
   Random random_{std::random_device{}()};
   WorkQueue queue_;
+  Prefetch prefetch_;
   asio::steady_timer delay_timer_;
   std::set<std::shared_ptr<HeldDelivery>> in_hand_;
   std::size_t joined_ = 0;  // of them, those for images that waited already

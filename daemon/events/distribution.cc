@@ -42,6 +42,7 @@ Event blob_event(const Json& target) {
   event.action = Action::blob_push;
   event.detail = "a blob";
   event.tag.reset();
+  event.size = target["size"].count();
   return event;
 }
 

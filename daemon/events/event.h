@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
@@ -34,6 +35,7 @@ struct Event {
   std::optional<std::string> tag;     // the tag moved; the digest beside it is a hint
   std::optional<std::string> digest;  // sha256:… or sha512:…
   std::optional<std::string> media_type;
+  std::optional<std::uint64_t> size;  // of a blob, in bytes
   std::optional<EventTime> time;  // when the registry says that it happened
   std::optional<std::string>
       host;  // the registry's own host[:port], where the event tells for which host it is (gar)

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "daemon/events/json_scanner.h"
@@ -98,6 +99,14 @@ std::optional<std::string> Json::text() const {
   const auto decoded = nlohmann::json::parse(source_, nullptr, false);
   if (!decoded.is_string()) return std::nullopt;
   return decoded.get<std::string>();
+}
+
+std::optional<std::uint64_t> Json::count() const {
+  std::uint64_t number = 0;
+  const char* const end = source_.data() + source_.size();
+  const auto read = std::from_chars(source_.data(), end, number);
+  if (source_.empty() || read.ec != std::errc() || read.ptr != end) return std::nullopt;
+  return number;
 }
 
 std::size_t Json::element_count() const {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -33,6 +34,8 @@ class Json {
   // A string's text; nothing for other types, and for an escape that stands for no character (half
   // a surrogate pair).
   [[nodiscard]] std::optional<std::string> text() const;
+  // A number that counts something: digits alone, below 2^64.
+  [[nodiscard]] std::optional<std::uint64_t> count() const;
   // The bytes that the value is written in.
   [[nodiscard]] std::string_view source() const { return source_; }
 

@@ -62,6 +62,8 @@ class Semaphore {
   asio::awaitable<Place> acquire(int priority = 0);
   // A place, if one is free now and nobody waits for it.
   std::optional<Place> try_acquire();
+  // One more, and no more than half of the places would be in use.
+  [[nodiscard]] bool half_is_free() const { return 2 * (in_use_ + 1) <= places_; }
   [[nodiscard]] std::size_t in_use() const { return in_use_; }
   [[nodiscard]] std::size_t places() const { return places_; }
 

@@ -35,6 +35,8 @@ class Registry {
   asio::awaitable<Semaphore::Place> connect() { return transport_.connect(); }
   // One that is free now.
   std::optional<Semaphore::Place> try_connect() { return transport_.try_connect(); }
+  // With one more of the connections in use, no more than half of them would be.
+  [[nodiscard]] bool half_is_free() const { return transport_.half_is_free(); }
   // Whether it asks for a pause that is short enough to be made within a try. The next request
   // makes it by itself.
   [[nodiscard]] bool asks_for_short_pause(const Error& error) const {

@@ -68,6 +68,7 @@ class Transport {
   // order.
   asio::awaitable<Semaphore::Place> connect() { return connections_.acquire(); }
   std::optional<Semaphore::Place> try_connect() { return connections_.try_acquire(); }
+  [[nodiscard]] bool half_is_free() const { return connections_.half_is_free(); }
 
   // To be asked for each piece of a blob that comes, or goes.
   [[nodiscard]] Pace& downloads() { return downloads_; }

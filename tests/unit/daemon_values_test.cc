@@ -89,6 +89,33 @@ TEST(Routes, SignaturesAndPushesByDigestGoWhereReferrersAreCarried) {
   }
 }
 
+TEST(Routes, BlobsGoAheadWhereTheRuleTakesEveryTagOrSaysSo) {
+  auto config = fleet("");
+  const auto rules = [&](const std::string& target, const std::string& repository) {
+    std::vector<std::string> names;
+    for (const Route& route : Routes(config).for_blobs(target, "us", repository))
+      names.push_back(route.rule->name + " " + route.target_repository);
+    return names;
+  };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(rules("eu", "team/app"), Names{"two team/app"});
+  EXPECT_EQ(rules("ap", "team/app"), Names{});
+  config.rules[0].prefetch = config::Prefetch::always;
+  config.rules[1].prefetch = config::Prefetch::never;
+  EXPECT_EQ(rules("eu", "team/app"), Names{"one mirror/team/app"});
+  EXPECT_EQ(rules("eu", "team/x/app"), Names{});
+}
+
+TEST(Routes, BlobsAreOfUseToDaemonsOfOtherRegions) {
+  const auto everywhere = fleet("");
+  EXPECT_FALSE(Routes(everywhere).others_prefetch("us", "team/app"));
+  const auto eu_west = fleet("eu-west");
+  EXPECT_FALSE(Routes(eu_west).others_prefetch("us", "team/app")) << "only to eu";
+  const auto ap_south = fleet("ap-south");
+  EXPECT_TRUE(Routes(ap_south).others_prefetch("us", "team/app"));
+  EXPECT_FALSE(Routes(ap_south).others_prefetch("eu", "team/app"));
+}
+
 // --- the ledger
 // ---------------------------------------------------------------------------------------------------------
 

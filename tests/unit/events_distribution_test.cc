@@ -45,6 +45,17 @@ TEST(EventsDistribution, Examples) {
   EXPECT_EQ(read_shown(dialect, pull), Lines{"ignored"});
 }
 
+TEST(EventsDistribution, TheSizeOfABlobIsToldWhereItIsANumber) {
+  EXPECT_EQ(read(dialect, blob_push)[0].size, 73109U);
+  const std::string push(blob_push);
+  for (const char* wrong : {R"("many")", "-1", "1.5", "1e3", "18446744073709551616", "null"}) {
+    const auto events =
+        read(dialect, with(push, R"("size":73109)", R"("size":)" + std::string(wrong)));
+    EXPECT_EQ(events[0].action, Action::blob_push);
+    EXPECT_EQ(events[0].size, std::nullopt) << wrong;
+  }
+}
+
 TEST(EventsDistribution, ManifestOrBlob) {
   const std::string push(tag_push);
   const std::string type = R"("mediaType":"application/vnd.oci.image.manifest.v1+json",)";
