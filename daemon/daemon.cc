@@ -84,9 +84,11 @@ Daemon::Daemon(asio::io_context& loop, const config::Config& config, std::string
                 }}),
       placed_(loop.get_executor(), config.state,
               [](const Error& error) {
-                log::warning("deletes cannot be propagated: " + error.message,
+                log::warning("deletes cannot be propagated, and two-way rules go by times alone: " +
+                                 error.message,
                              {{"error_kind", std::string(to_string(error.kind))}});
               }),
+      two_way_(placed_),
       why_({generations_, dead_letters_, outages_,
             [this](const std::string& target) { return worker_of(target); }}),
       intake_(*bus_, status_, metrics_, instance_,
@@ -238,7 +240,8 @@ asio::awaitable<Result<void>> Daemon::read_dead_letters() {
 }
 
 WorkerShared Daemon::shared() {
-  return {loop_.get_executor(), generations_, ledger_, metrics_, dead_letters_, outages_, placed_,
+  return {loop_.get_executor(), generations_, ledger_, metrics_,
+          dead_letters_,        outages_,     placed_, two_way_,
           delete_breaker_,      instance_};
 }
 
@@ -361,11 +364,13 @@ asio::awaitable<void> Daemon::measure_loop() {
   }
 }
 
-// The journal is this daemon's alone, so that others hear nothing of what lies there.
+// JetStream gives it to one of each target's daemons, wherever they are. On the journal, which is
+// this daemon's alone, it need not wait for the disk.
 bool Daemon::take_hint(const BlobHint& hint) {
+  if (bus_->type() == "jetstream")
+    return generations_.routes().anybody_prefetches(hint.registry, hint.repository.str());
   for (const auto& worker : workers_) worker->hint(hint);
-  return bus_->type() == "jetstream" &&
-         generations_.routes().others_prefetch(hint.registry, hint.repository.str());
+  return false;
 }
 
 Worker* Daemon::worker_of(const std::string& target) const {

@@ -72,6 +72,7 @@ class Daemon {
   DeadLettersApi dead_letters_api_;
   Outages outages_;
   PlacedTags placed_;
+  TwoWay two_way_;
   DeleteBreaker delete_breaker_;
   Why why_;
   History history_;

@@ -25,8 +25,7 @@ std::string_view outcome_of(events::Action action);
 // what was refused for ever; only what is wrong with us is 503.
 class Intake {
  public:
-  // Takes what tells of a blob to this daemon's own targets. True: others, which only the bus
-  // reaches, want it too.
+  // Takes what tells of a blob to where it is wanted. True: it has to go over the bus.
   using TakeHint = std::function<bool(const BlobHint& hint)>;
 
   Intake(bus::Bus& bus, const Status& status, monitoring::Metrics& metrics, std::string instance,

@@ -18,9 +18,14 @@ using bus::sqlite::Database;
 using bus::sqlite::Statement;
 
 constexpr const char* file_name = "placed-tags.db";
-constexpr std::int64_t version = 1;
+constexpr std::int64_t version = 2;
 // When a tag was seen is only of interest where there are too many: it is not written at each pass.
 constexpr std::int64_t seen_again_after_days = 7;
+
+monitoring::Time now() {
+  return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
+}
+std::int64_t in_ms(monitoring::Time time) { return time.time_since_epoch().count(); }
 
 std::int64_t today() {
   return std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now())
@@ -105,13 +110,22 @@ Result<void> PlacedTags::File::open_once() {
         "source, target))",
         "CREATE TABLE IF NOT EXISTS placed (placer INTEGER NOT NULL, source_repository TEXT NOT "
         "NULL, tag TEXT NOT NULL, repository TEXT NOT NULL, digest TEXT NOT NULL, seen_day INTEGER "
-        "NOT NULL, PRIMARY KEY (placer, source_repository, tag)) WITHOUT ROWID"}) {
+        "NOT NULL, pushed_ms INTEGER NOT NULL DEFAULT 0, behind TEXT NOT NULL DEFAULT '', PRIMARY "
+        "KEY (placer, source_repository, tag)) WITHOUT ROWID"}) {
     if (auto done = database->execute(sql); !done) return done;
   }
   auto written_by = database->integer("PRAGMA user_version");
   if (!written_by) return fail(written_by.error());
-  if (*written_by == 0) {
-    if (auto done = database->execute("PRAGMA user_version = 1"); !done) return done;
+  if (*written_by == 1) {  // it did not know yet when what was pushed
+    for (const char* column :
+         {"pushed_ms INTEGER NOT NULL DEFAULT 0", "behind TEXT NOT NULL DEFAULT ''"}) {
+      auto done =
+          database->execute(("ALTER TABLE placed ADD COLUMN " + std::string(column)).c_str());
+      if (!done) return done;
+    }
+  }
+  if (*written_by < version) {
+    if (auto done = database->execute("PRAGMA user_version = 2"); !done) return done;
   } else if (*written_by != version) {
     return fail(ErrorKind::unsupported, "the file was written by a newer version");
   }
@@ -120,17 +134,23 @@ Result<void> PlacedTags::File::open_once() {
   tags_ = *tags;
   const std::pair<Statement*, const char*> statements[] = {
       {&note_,
-       "INSERT INTO placed VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET repository = "
-       "excluded.repository, digest = excluded.digest, seen_day = excluded.seen_day WHERE digest "
-       "<> excluded.digest OR repository <> excluded.repository OR seen_day < excluded.seen_day - "
-       "?7"},
+       // A time below zero is that before which it was pushed.
+       "INSERT INTO placed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?8, ?9) ON CONFLICT DO UPDATE SET "
+       "repository = excluded.repository, digest = excluded.digest, seen_day = excluded.seen_day, "
+       "behind = excluded.behind, pushed_ms = CASE WHEN digest <> excluded.digest THEN "
+       "excluded.pushed_ms WHEN excluded.pushed_ms < 0 THEN pushed_ms ELSE max(pushed_ms, "
+       "excluded.pushed_ms) END WHERE digest <> excluded.digest OR repository <> "
+       "excluded.repository OR behind <> excluded.behind OR pushed_ms < excluded.pushed_ms AND "
+       "excluded.pushed_ms > 0 OR seen_day < excluded.seen_day - ?7"},
       {&forget_, "DELETE FROM placed WHERE placer = ?1 AND source_repository = ?2 AND tag = ?3"},
       {&stop_, "UPDATE placers SET stopped = ?2 WHERE id = ?1"},
       {&find_,
-       "SELECT source_repository, tag, repository, digest FROM placed WHERE placer = ?1 AND "
+       "SELECT source_repository, tag, repository, digest, pushed_ms, behind FROM placed WHERE "
+       "placer = ?1 AND "
        "source_repository = ?2 AND tag = ?3"},
       {&in_repository_,
-       "SELECT source_repository, tag, repository, digest FROM placed WHERE placer = ?1 AND "
+       "SELECT source_repository, tag, repository, digest, pushed_ms, behind FROM placed WHERE "
+       "placer = ?1 AND "
        "source_repository = ?2 LIMIT ?3"},
       {&repositories_, "SELECT DISTINCT source_repository FROM placed WHERE placer = ?1"},
       {&count_, "SELECT count(*) FROM placed WHERE placer = ?1"},
@@ -179,6 +199,8 @@ Result<void> PlacedTags::File::apply(const Change& change) {
                        .bind(5, tag.digest)
                        .bind(6, today())
                        .bind(7, seen_again_after_days)
+                       .bind(8, tag.pushed_at ? in_ms(*tag.pushed_at) : -in_ms(now()))
+                       .bind(9, tag.behind)
                        .run();
       if (noted) tags_ += database_->changes();  // some were there: an estimate from above
       return noted;
@@ -237,7 +259,12 @@ Result<Answer> PlacedTags::File::reading(Question question) {
 namespace {
 
 PlacedTag placed_tag(const Statement& row) {
-  return {row.bytes(0), row.bytes(1), row.bytes(2), row.bytes(3)};
+  PlacedTag tag{row.bytes(0), row.bytes(1), row.bytes(2), row.bytes(3)};
+  if (const std::int64_t ms = row.integer(4); ms != 0)
+    tag.pushed_at = monitoring::Time(std::chrono::milliseconds(std::abs(ms)));
+  tag.pushed_before = row.integer(4) < 0;
+  tag.behind = row.bytes(5);
+  return tag;
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "config/config.h"
+#include "monitoring/ledger.h"
 #include "replicator/base/error.h"
 
 namespace transship {
@@ -33,13 +34,20 @@ struct PlacedTag {
   std::string tag;
   std::string repository;  // at the target
   std::string digest;      // what we put, or found to be what the source showed
+  // When that was pushed. Where nobody told it was some time before it was seen, which is what is
+  // read back then.
+  std::optional<monitoring::Time> pushed_at = {};
+  bool pushed_before = false;
+  // The source shows this still, though what we put is the newer push.
+  std::string behind = {};
 
   [[nodiscard]] std::string image() const { return source_repository + ":" + tag; }
   [[nodiscard]] std::string target_image() const { return repository + ":" + tag; }
   friend bool operator==(const PlacedTag&, const PlacedTag&) = default;
 };
 
-// Which tags a rule put at a target or found there in step: only those may ever be deleted there.
+// Which tags a rule put at a target or found there in step: only those may ever be deleted there,
+// and of two-way rules it is what both sides last agreed on.
 // Kept in a file of the state directory, which several processes may use at once; to lose it costs
 // only that nothing is deleted until it was seen in step again. Everything that touches the file
 // happens on a thread of its own; notes are written many at a time, and reads see them. Used from

@@ -16,15 +16,12 @@ namespace {
 
 constexpr std::chrono::milliseconds look_for_room_every{100};
 constexpr int priority_below_all_rules = std::numeric_limits<int>::min();
-// As in fleet.h: registries echo it in their events.
-constexpr std::string_view our_user_agent = "transship/";
 
 }  // namespace
 
 std::optional<BlobHint> BlobHint::of(const std::string& registry, const events::Event& event) {
-  if (event.action != events::Action::blob_push || !event.digest || !event.size)
+  if (event.action != events::Action::blob_push || !event.digest || !event.size || is_ours(event))
     return std::nullopt;
-  if (event.user_agent && event.user_agent->starts_with(our_user_agent)) return std::nullopt;
   auto repository = oci::Repository::parse(event.repository);
   auto digest = oci::Digest::parse(*event.digest);
   if (!repository || !digest) return std::nullopt;

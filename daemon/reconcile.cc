@@ -118,7 +118,8 @@ asio::awaitable<void> Reconciler::pass(const config::Rule& rule, std::vector<Sid
     if (!compared && !side.error) side.error = compared.error();
     report(side, started, Clock::now() - began);
     if (side.closure) closure_ended(side, started);
-    if (side.error) continue;
+    // What is left alone is not at the target.
+    if (side.error || side.conflict > 0) continue;
     // Until what was found is repaired, nobody knows until when this pair is in step.
     ++waiting_;
     asio::co_spawn(shared_.executor,
@@ -149,6 +150,7 @@ void Reconciler::report(const Side& side, monitoring::Time started, Clock::durat
   shared_.metrics.set_drift(side.pair, "missing", side.missing);
   shared_.metrics.set_drift(side.pair, "different", side.different);
   shared_.metrics.set_drift(side.pair, "extra", side.extra);
+  shared_.metrics.set_drift(side.pair, "conflict", side.conflict);
   // Only a closure pass looks for these, so that what the last one found stands until the next.
   if (side.closure) shared_.metrics.set_drift(side.pair, "incomplete", side.incomplete);
   last_good_[{side.pair.rule, side.pair.target}] = started;
@@ -159,8 +161,16 @@ void Reconciler::report(const Side& side, monitoring::Time started, Clock::durat
       {"different", std::to_string(side.different)},
       {"incomplete", std::to_string(side.incomplete)},
       {"extra", std::to_string(side.extra)},
+      {"conflict", std::to_string(side.conflict)},
       {"closure", side.closure ? "true" : "false"},
       {"seconds", fmt::format("{:.2f}", std::chrono::duration<double>(took).count())}};
+  if (side.conflict > 0) {
+    log::warning(
+        "both sides of some tags were pushed, and nobody knows which was later: they are left "
+        "alone, "
+        "push them again where they are right",
+        fields);
+  }
   if (side.missing + side.different + side.incomplete + side.extra > 0) {
     log::info("reconciliation found images that events missed", fields);
   } else {
@@ -276,6 +286,9 @@ asio::awaitable<Result<void>> Reconciler::compare_tag(const config::Rule& rule,
                      .head_manifest(std::move(*target_repository), tag);
     if (!shown) {
       side.error = shown.error();
+    } else if (*shown && (*shown)->digest != *wanted &&
+               co_await is_left_alone(rule, side, repository, tag, *wanted, (*shown)->digest)) {
+      continue;
     } else if (!*shown || (*shown)->digest != *wanted) {
       ++(*shown ? side.different : side.missing);
       co_await found_different(rule, side, repository, tag);
@@ -290,6 +303,22 @@ asio::awaitable<Result<void>> Reconciler::compare_tag(const config::Rule& rule,
     }
   }
   co_return Result<void>{};
+}
+
+// Of two-way rules: the target has the newer push, or nobody knows.
+asio::awaitable<bool> Reconciler::is_left_alone(const config::Rule& rule, Side& side,
+                                                oci::Repository repository, oci::Tag tag,
+                                                oci::Digest wanted, oci::Digest shown) {
+  auto target_repository = oci::Repository::parse(rule.target_repository(repository.str()));
+  if (!way_back(generation_->config, rule, side.pair.target, repository.str(), tag.str()) ||
+      side.worker->has(rule.name, repository.str() + ":" + tag.str()))
+    co_return false;
+  const TwoWay::Way way{generation_->config, rule,     side.pair.target, repository,
+                        *target_repository,  tag.str()};
+  const Winner winner =
+      co_await shared_.two_way.newer_side(way, std::move(wanted), std::move(shown));
+  if (winner == Winner::unknown) ++side.conflict;
+  co_return winner != Winner::source;
 }
 
 asio::awaitable<void> Reconciler::wait_for_room(const Side& side) {

@@ -54,6 +54,7 @@ class Reconciler {
     std::uint64_t different = 0;
     std::uint64_t incomplete = 0;
     std::uint64_t extra = 0;
+    std::uint64_t conflict = 0;
     Proven proven;                // in the repository that is being compared
     std::set<std::string> found;  // images that differ, as the source names them
     std::optional<Error> error;
@@ -72,6 +73,9 @@ class Reconciler {
                                     const oci::Repository& repository);
   asio::awaitable<Result<void>> compare_tag(const config::Rule& rule, std::vector<Side>& sides,
                                             oci::Repository repository, oci::Tag tag);
+  asio::awaitable<bool> is_left_alone(const config::Rule& rule, Side& side,
+                                      oci::Repository repository, oci::Tag tag, oci::Digest wanted,
+                                      oci::Digest shown);
   asio::awaitable<void> found_different(const config::Rule& rule, Side& side,
                                         const oci::Repository& repository, const oci::Tag& tag,
                                         bool incomplete = false);

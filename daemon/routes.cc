@@ -94,11 +94,9 @@ std::vector<Route> Routes::for_blobs(std::string_view target, std::string_view s
   return routes;
 }
 
-bool Routes::others_prefetch(std::string_view source, std::string_view repository) const {
+bool Routes::anybody_prefetches(std::string_view source, std::string_view repository) const {
   return std::any_of(config_.rules.begin(), config_.rules.end(), [&](const config::Rule& rule) {
-    return rule.source == source && prefetches(rule, repository) &&
-           std::any_of(rule.targets.begin(), rule.targets.end(),
-                       [&](const std::string& target) { return !serves(rule.name, target); });
+    return rule.source == source && prefetches(rule, repository);
   });
 }
 

@@ -49,8 +49,8 @@ class Routes {
   // The ways to one target for a blob that was pushed to the source.
   [[nodiscard]] std::vector<Route> for_blobs(std::string_view target, std::string_view source,
                                              std::string_view repository) const;
-  // Whether a daemon of another region has a target for it.
-  [[nodiscard]] bool others_prefetch(std::string_view source, std::string_view repository) const;
+  // Whether a target of any region wants it.
+  [[nodiscard]] bool anybody_prefetches(std::string_view source, std::string_view repository) const;
 
  private:
   const config::Config& config_;

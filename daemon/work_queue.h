@@ -32,9 +32,17 @@ struct Ticket {
   monitoring::Time pushed_at;
   monitoring::Time arrived_at;
   std::optional<oci::Digest> expected = {};
+  bool ours = false;             // a copy of ours caused it
   bool seen_before = false;      // tried before, by us or by a daemon that died
   bool removal = false;          // the tag is said to be gone: nothing was pushed
   bool deletes_allowed = false;  // reconciliation asked the breaker already
+
+  // No event asked for it, so that there is nothing to look again for.
+  static Ticket of_no_event(monitoring::Time pushed_at) {
+    Ticket ticket{nullptr, pushed_at, pushed_at - std::chrono::minutes(1)};
+    ticket.seen_before = true;
+    return ticket;
+  }
 };
 
 // One image to bring to one target by one rule, for all pushes that wait for it together.

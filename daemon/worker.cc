@@ -112,8 +112,8 @@ void Worker::accept(bus::Delivery delivery) {
         shared_.metrics.events_seen(registry->name, foreign ? "ignored" : outcome_of(event.action));
       if (event.action == events::Action::push && !foreign) accept_push(event, held);
       if (event.action == events::Action::remove && !foreign) accept_remove(event, held);
-      // Old ones tell of images that have come by now; our own intake has told us already.
-      if (event.action == events::Action::blob_push && !is_own &&
+      // Old ones tell of images that have come by now.
+      if (event.action == events::Action::blob_push &&
           bus::Clock::now() - held->delivery.stored_at < Prefetch::hint_life) {
         if (auto hint = BlobHint::of(registry->name, event)) prefetch_.offer(std::move(*hint));
       }
@@ -132,12 +132,15 @@ void Worker::accept_push(const events::Event& event, const std::shared_ptr<HeldD
   const monitoring::Time arrived_at = in_ms(delivery.stored_at);
   const auto image = pushed_image(event);
   if (!image) return;
+  const monitoring::Time pushed_at = std::min(event.time.value_or(arrived_at), now());
+  shared_.two_way.note(shared_.generations.config(), delivery.message.registry, event, pushed_at);
   for (const Route& route : shared_.generations.routes().to(
            target_name_, delivery.message.registry, event.repository, image->reference.str())) {
     WorkItem* item = item_for(route, *image);
     if (item == nullptr) continue;
-    Ticket ticket{held, std::min(event.time.value_or(arrived_at), now()), arrived_at, std::nullopt,
-                  delivery.deliveries > 1};
+    Ticket ticket{held, pushed_at, arrived_at};
+    ticket.ours = events::is_ours(event);
+    ticket.seen_before = delivery.deliveries > 1;
     if (event.digest) {
       if (auto digest = oci::Digest::parse(*event.digest)) ticket.expected = std::move(*digest);
     }
@@ -193,7 +196,7 @@ void Worker::look_at(const Route& route, const std::string& source_repository,
   // One that waits will be copied whole; one that runs may be past what is missing.
   if (is_known && !(incomplete && item->tickets.empty())) return;
   // It did not just arrive: no late looks, the source was read a moment ago.
-  add_ticket(*item, Ticket{nullptr, since, since - std::chrono::minutes(1), std::nullopt, true});
+  add_ticket(*item, Ticket::of_no_event(since));
   dispatch();
 }
 
@@ -204,8 +207,7 @@ void Worker::retry(const Route& route, const bus::DeadLetter& letter) {
   item->attempts = 0;
   queue_.set_fresh(*item);
   const monitoring::Time pushed_at = letter.pushes.empty() ? now() : letter.pushes.front();
-  add_ticket(*item,
-             Ticket{nullptr, pushed_at, pushed_at - std::chrono::minutes(1), std::nullopt, true});
+  add_ticket(*item, Ticket::of_no_event(pushed_at));
   dispatch();
 }
 
@@ -291,6 +293,8 @@ asio::awaitable<void> Worker::process(WorkItem& item) {
       tickets.begin(), tickets.end(),
       [](const Ticket& a, const Ticket& b) { return a.arrived_at < b.arrived_at; });
   auto result = co_await bring_in_step(item, newest->expected, tickets, looked_at);
+  if (result && !next_look(tickets, looked_at, *result))
+    result = co_await uncover(item, tickets, std::move(*result));
   const double seconds = std::chrono::duration<double>(Clock::now() - started).count();
   if (result) {
     co_await redeem_dead_letter(item, *result);
@@ -332,7 +336,11 @@ asio::awaitable<Result<ImageResult>> Worker::copy(WorkItem& item,
   ImageJob job = job_for(item, std::move(expected));
   if (item.is_referrer()) co_return co_await copy_referrer(std::move(job));
   const bool incomplete = std::exchange(item.incomplete, false);
-  if (incomplete) job.target_seen = ImageJob::Seen{};
+  if (incomplete) {
+    job.target_seen = ImageJob::Seen{};
+  } else {
+    let_newer_win(job, item);
+  }
   auto result = co_await copy_image(std::move(job));
   if (!result && incomplete) item.incomplete = true;
   if (result && result->outcome == ImageOutcome::copied) item.owes_referrers = item.referrers;

@@ -17,6 +17,7 @@
 #include "daemon/prefetch.h"
 #include "daemon/retry.h"
 #include "daemon/routes.h"
+#include "daemon/two_way.h"
 #include "daemon/work_queue.h"
 #include "monitoring/metrics.h"
 #include "replicator/image_copy.h"
@@ -33,6 +34,7 @@ struct WorkerShared {
   DeadLetterBook& dead_letters;
   Outages& outages;
   PlacedTags& placed;
+  TwoWay& two_way;
   DeleteBreaker& delete_breaker;
   std::string instance;  // marks what this daemon's own intake put on the bus
 };
@@ -123,9 +125,18 @@ class Worker {
   asio::awaitable<Result<bool>> twin_may_go(const PlacedBy& by, const WorkItem& item,
                                             const PlacedTag& placed, bool allowed, oci::Tag twin,
                                             std::size_t& taken);
+  void forget(const WorkItem& item, const PlacedBy& by, const PlacedTag& placed);
   bool removed(const WorkItem& item, const PlacedBy& by, const PlacedTag& placed,
                const RemovedTag& tag);
   void look_again(const std::string& rule, const oci::ImageName& image);
+
+  // worker_two_way.cc: rules there and back.
+  [[nodiscard]] std::optional<TwoWay::Way> two_way_of(const WorkItem& item) const;
+  void let_newer_win(ImageJob& job, const WorkItem& item);
+  void note_same(const WorkItem& item, const std::vector<Ticket>& tickets,
+                 const ImageResult& result);
+  asio::awaitable<Result<ImageResult>> uncover(WorkItem& item, const std::vector<Ticket>& tickets,
+                                               ImageResult result);
 
   // worker_outcome.cc: what became of a try.
   static std::optional<Clock::time_point> next_look(const std::vector<Ticket>& tickets,

@@ -108,7 +108,7 @@ void Worker::look_again(const std::string& rule, const oci::ImageName& image) {
   WorkItem* item =
       item_for({found, target_name_, found->target_repository(image.repository.str())}, image);
   if (item == nullptr) return;
-  add_ticket(*item, Ticket{nullptr, now(), now() - std::chrono::minutes(1), std::nullopt, true});
+  add_ticket(*item, Ticket::of_no_event(now()));
 }
 
 // --- one image
@@ -122,9 +122,11 @@ asio::awaitable<Result<ImageResult>> Worker::bring_in_step(WorkItem& item,
   for (int turn = 0; turn < turns_max; ++turn) {
     result = co_await copy_until_it_stays(item, expected, looked_at);
     const config::Rule* rule = item.generation->config.find_rule(item.names.rule);
+    if (result) note_same(item, tickets, *result);
     if (!result || item.is_referrer() || rule == nullptr ||
         rule->deletes != config::Deletes::propagate)
       break;
+    if (result->outcome == ImageOutcome::kept) break;
     if (result->outcome != ImageOutcome::absent) {
       remember(item, *rule, *result);
       break;
@@ -207,8 +209,7 @@ asio::awaitable<Result<bool>> Worker::remove(WorkItem& item, const config::Rule&
           });
       if (!went_too && other->state == WorkItem::State::running &&
           other->target_repository == item.target_repository) {
-        add_ticket(*other,
-                   Ticket{nullptr, now(), now() - std::chrono::minutes(1), std::nullopt, true});
+        add_ticket(*other, Ticket::of_no_event(now()));
       }
     }
   }
@@ -256,6 +257,19 @@ asio::awaitable<Result<bool>> Worker::twin_may_go(const PlacedBy& by, const Work
   co_return true;
 }
 
+// What went at both sides is nothing that the rule back would have to respect.
+void Worker::forget(const WorkItem& item, const PlacedBy& by, const PlacedTag& placed) {
+  shared_.placed.forget(by, placed);
+  const config::Config& config = item.generation->config;
+  const config::Rule* rule = config.find_rule(item.names.rule);
+  if (rule == nullptr) return;
+  const config::Rule* back =
+      way_back(config, *rule, target_name_, placed.source_repository, placed.tag);
+  if (back == nullptr) return;
+  shared_.placed.forget(PlacedBy::of(config, *back, rule->source),
+                        {placed.repository, placed.tag, placed.source_repository, {}});
+}
+
 // What became of it, for the memory, the metrics and the log. True: the source has it again.
 bool Worker::removed(const WorkItem& item, const PlacedBy& by, const PlacedTag& placed,
                      const RemovedTag& tag) {
@@ -264,13 +278,13 @@ bool Worker::removed(const WorkItem& item, const PlacedBy& by, const PlacedTag& 
                            {"target", target_name_},
                            {"image", item.target_image()},
                            {"digest", placed.digest}};
-  if (tag.outcome != RemovalOutcome::at_source || tag.deleted) shared_.placed.forget(by, placed);
+  if (tag.outcome != RemovalOutcome::at_source || tag.deleted) forget(item, by, placed);
   if (tag.deleted) {
     shared_.metrics.tags_deleted(item.names, "deleted", 1 + tag.also.size());
     log::info("deleted " + item.target_image(), fields);
     for (const oci::Tag& twin : tag.also) {
       log::info(fmt::format("deleted {}:{} with it", placed.repository, twin.str()), fields);
-      shared_.placed.forget(by, {placed.source_repository, twin.str(), placed.repository, {}});
+      forget(item, by, {placed.source_repository, twin.str(), placed.repository, {}});
     }
   } else if (tag.outcome == RemovalOutcome::moved) {
     shared_.metrics.tags_deleted(item.names, "kept");

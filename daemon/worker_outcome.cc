@@ -27,7 +27,7 @@ asio::awaitable<void> Worker::redeem_dead_letter(const WorkItem& item, const Ima
   const bus::DeadLetter* letter =
       shared_.dead_letters.find(item.names.rule, target_name_, item.source_image());
   if (letter == nullptr) co_return;
-  if (result.outcome != ImageOutcome::absent) {
+  if (result.outcome != ImageOutcome::absent && result.outcome != ImageOutcome::kept) {
     for (const bus::LetterTime push : letter->pushes)
       shared_.metrics.lag_observed(item.names, now() - push);
   }
@@ -155,8 +155,10 @@ void Worker::confirm(WorkItem& item, std::vector<Ticket> tickets, const ImageRes
   shared_.ledger.succeeded(item.pair, at);
   const bool stale = result.outcome == ImageOutcome::absent;
   const bool wanted = result.outcome != ImageOutcome::not_wanted;
+  const bool kept = result.outcome == ImageOutcome::kept;  // there is a newer push at the target
   if (wanted)
-    shared_.metrics.image_done(item.names, stale ? "superseded" : to_string(result.outcome));
+    shared_.metrics.image_done(item.names,
+                               stale || kept ? "superseded" : to_string(result.outcome));
   if (tickets.size() > 1) {
     for (std::size_t i = 1; i < tickets.size(); ++i)
       shared_.metrics.image_done(item.names, "superseded");
@@ -169,7 +171,7 @@ void Worker::confirm(WorkItem& item, std::vector<Ticket> tickets, const ImageRes
     }
     lag = std::max(lag, at - ticket.pushed_at);
     const bool measured =
-        result.outcome == ImageOutcome::copied || (!stale && wanted && ticket.seen_before);
+        result.outcome == ImageOutcome::copied || (!stale && !kept && wanted && ticket.seen_before);
     if (ticket.held && measured) shared_.metrics.lag_observed(item.names, at - ticket.pushed_at);
     shared_.ledger.done(item.pair, item.target_image(), ticket.pushed_at);
     settle(ticket);
@@ -195,9 +197,10 @@ void Worker::confirm(WorkItem& item, std::vector<Ticket> tickets, const ImageRes
   } else if (result.outcome == ImageOutcome::copied) {
     log::info("copied " + item.source_image(), fields);
   } else {
-    log::debug(
-        stale ? "gone from the source: " + item.source_image() : "in step: " + item.source_image(),
-        fields);
+    log::debug(kept    ? "left alone, the target has a newer push: " + item.target_image()
+               : stale ? "gone from the source: " + item.source_image()
+                       : "in step: " + item.source_image(),
+               fields);
   }
 }
 

@@ -31,6 +31,9 @@ class ImageCopy {
 
  private:
   [[nodiscard]] oci::Reference target_reference() const;
+  asio::awaitable<Result<bool>> may_replace();
+  asio::awaitable<Result<bool>> still_may_replace();
+  ImageResult kept();
   // in_step, or absent at the source, or something to do.
   enum class Look { in_step, absent, differs };
   asio::awaitable<Result<Look>> look();
@@ -53,6 +56,8 @@ class ImageCopy {
   SharedReads::Member member_;  // of the copies of this image, to this target and to others
   std::optional<oci::Digest> source_digest_;
   std::optional<oci::Digest> target_digest_;
+  std::optional<oci::Digest> seen_at_target_;  // by the first look
+  bool overtaken_ = false;                     // the target's tag may not be replaced any more
   std::shared_ptr<const oci::Manifest> root_;
   ImageTree tree_;
   std::set<oci::Digest> held_;  // children that the target's repository shows already
@@ -74,6 +79,10 @@ asio::awaitable<Result<ImageResult>> ImageCopy::run() {
     if (*seen == Look::in_step) result_.digest = source_digest_;
     co_return result_;
   }
+  seen_at_target_ = target_digest_;
+  auto allowed = co_await may_replace();
+  if (!allowed) co_return fail(allowed.error());
+  if (!*allowed) co_return kept();
   if (auto read = co_await read_rest(); !read) co_return fail(read.error());
   auto steps = plan();
   if (!steps) co_return fail(steps.error());
@@ -89,8 +98,32 @@ asio::awaitable<Result<ImageResult>> ImageCopy::run() {
     acted = co_await act(*steps);
   }
   if (!acted) co_return fail(acted.error());
+  if (overtaken_) co_return kept();
   result_.digest = root_->digest;
   co_return result_;
+}
+
+asio::awaitable<Result<bool>> ImageCopy::may_replace() {
+  if (!job_.may_replace) co_return true;
+  co_return co_await job_.may_replace(root_->digest, target_digest_);
+}
+
+ImageResult ImageCopy::kept() {
+  result_.outcome = ImageOutcome::kept;
+  result_.digest = root_->digest;
+  return result_;
+}
+
+// A copy takes its time. The target's tag may have been moved by somebody else meanwhile, and that
+// push may be the newer.
+asio::awaitable<Result<bool>> ImageCopy::still_may_replace() {
+  if (!job_.may_replace) co_return true;
+  auto shown = co_await target_.head_manifest(job_.target_repository, target_reference());
+  if (!shown) co_return fail(shown.error());
+  std::optional<oci::Digest> digest;
+  if (*shown) digest = (*shown)->digest;
+  if (digest == seen_at_target_ || digest == root_->digest) co_return true;
+  co_return co_await job_.may_replace(root_->digest, digest);
 }
 
 // The target is asked first, since it is near. The source is asked for its digest alone where that
@@ -204,6 +237,10 @@ asio::awaitable<Result<void>> ImageCopy::act(const Plan& plan) {
   if (job_.referrers) {
     if (auto put = co_await referrers_.put(root_); !put) co_return fail(put.error());
   }
+  auto allowed = co_await still_may_replace();
+  if (!allowed) co_return fail(allowed.error());
+  overtaken_ = !*allowed;
+  if (overtaken_) co_return Result<void>{};
   co_return co_await put_level(plan.manifests.back());
 }
 
@@ -266,6 +303,8 @@ std::string_view to_string(ImageOutcome outcome) {
       return "unchanged";
     case ImageOutcome::absent:
       return "absent";
+    case ImageOutcome::kept:
+      return "kept";
     case ImageOutcome::not_wanted:
       return "not_wanted";
   }

@@ -26,6 +26,12 @@ struct ImageJob {
   int priority = 0;
   // Called once the plan is made, with the bytes that have to be sent or mounted. May be empty.
   std::function<void(const oci::Digest&, std::uint64_t bytes)> planned = {};
+  // Asked before anything is copied, and again before the tag is put where the target's has moved
+  // meanwhile: may what the target shows (none: no such tag) give way to what the source shows? May
+  // be empty: it may.
+  std::function<asio::awaitable<Result<bool>>(oci::Digest source,
+                                              std::optional<oci::Digest> target)>
+      may_replace = {};
   // What the sides showed a moment ago, where the caller has asked already: they are not asked
   // again.
   struct Seen {
@@ -46,6 +52,7 @@ enum class ImageOutcome {
   copied,      // the target shows it now
   unchanged,   // the target showed it already
   absent,      // the source answers that it has no such image; the target was not touched
+  kept,        // what the target shows may not be replaced; it was not touched
   not_wanted,  // it refers to nothing that the target holds; the target was not touched
 };
 std::string_view to_string(ImageOutcome outcome);

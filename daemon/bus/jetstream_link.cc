@@ -74,9 +74,11 @@ Result<void> JetStreamLink::ensure_stream(const NatsSession& session) {
   jsErrCode code{};
   natsStatus s = js_GetStreamInfo(&raw, session.context(), options_.stream.c_str(), nullptr, &code);
   if (s == NATS_NOT_FOUND || code == JSStreamNotFoundErr) {
-    if (auto made = make_stream(session); !made) return made;
+    const auto made = make_stream(session);
     code = {};
     s = js_GetStreamInfo(&raw, session.context(), options_.stream.c_str(), nullptr, &code);
+    // Where another daemon is making it at the same moment, the server may call that an overlap.
+    if (s != NATS_OK && !made) return made;
   }
   const StreamInfo info(raw);
   if (s != NATS_OK) return fail(nats_error(s, code, doing));

@@ -7,6 +7,7 @@
 #include "daemon/commands/load.h"
 #include "daemon/commands/progress.h"
 #include "daemon/retry.h"
+#include "daemon/two_way.h"
 #include "replicator/image_verify.h"
 
 namespace transship::commands {
@@ -41,6 +42,8 @@ class Sync final : public Visitor {
 
  private:
   asio::awaitable<Result<ImageResult>> copy(const Visit& visit, std::uint64_t& planned);
+  [[nodiscard]] std::optional<TwoWay::Way> two_way_of(const Visit& visit) const;
+  void let_newer_win(ImageJob& job, const Visit& visit);
   asio::awaitable<Result<ImageResult>> repair(ImageJob job, ImageResult in_step);
   void remember(const Visit& visit, const ImageResult& result);
   void print(const Visit& visit, const Result<ImageResult>& result, double seconds);
@@ -51,6 +54,7 @@ class Sync final : public Visitor {
   config::RetryPolicy retry_;
   Fleet& fleet_;
   PlacedTags& placed_;
+  TwoWay two_way_{placed_};
   Progress& progress_;
   SyncOptions options_;
   std::map<std::string, Proven> proven_;  // by target
@@ -75,6 +79,7 @@ asio::awaitable<Result<ImageResult>> Sync::copy(const Visit& visit, std::uint64_
       job.source_seen.reset();
       job.source_tags.reset();
     }
+    let_newer_win(job, visit);
     auto result = co_await copy_image(job);
     if (options_.closure && result && result->outcome == ImageOutcome::unchanged) {
       result = co_await repair(std::move(job), *result);
@@ -82,12 +87,43 @@ asio::awaitable<Result<ImageResult>> Sync::copy(const Visit& visit, std::uint64_
     if (result && result->outcome == ImageOutcome::absent) {
       co_return fail(absent_at_source(visit));
     }
+    // The rule back brings the target's newer push to the source.
+    if (result && result->outcome == ImageOutcome::kept) result->outcome = ImageOutcome::unchanged;
     if (result || !worth_another_try(result.error()) ||
         attempt >= static_cast<unsigned>(retry_.attempts)) {
       co_return result;
     }
     co_await sleep_for(retry_pause(retry_, attempt, result.error().retry_after, random_));
   }
+}
+
+std::optional<TwoWay::Way> Sync::two_way_of(const Visit& visit) const {
+  if (visit.reference.tag() == nullptr ||
+      way_back(config_, visit.rule, visit.target, visit.repository.str(), visit.reference.str()) ==
+          nullptr)
+    return std::nullopt;
+  return TwoWay::Way{config_,
+                     visit.rule,
+                     visit.target,
+                     visit.repository,
+                     visit.target_repository,
+                     visit.reference.str()};
+}
+
+void Sync::let_newer_win(ImageJob& job, const Visit& visit) {
+  const auto way = two_way_of(visit);
+  if (!way) return;
+  job.may_replace = [this, way = *way](
+                        oci::Digest source,
+                        std::optional<oci::Digest> target) -> asio::awaitable<Result<bool>> {
+    const Winner winner = co_await two_way_.newer_side(way, std::move(source), std::move(target));
+    if (winner == Winner::unknown) {
+      co_return fail(ErrorKind::conflict,
+                     "both sides were pushed and nobody knows which was later; push again where it "
+                     "is right");
+    }
+    co_return winner == Winner::source;
+  };
 }
 
 // The tag is in step; what it reaches may not be. Then the image is copied as if the target did not
@@ -98,6 +134,7 @@ asio::awaitable<Result<ImageResult>> Sync::repair(ImageJob job, ImageResult in_s
   if (!verified->drift) co_return in_step;
   job.target_seen = ImageJob::Seen{};
   job.source_seen.reset();
+  job.may_replace = {};
   co_return co_await copy_image(std::move(job));
 }
 
@@ -109,7 +146,7 @@ asio::awaitable<void> Sync::visit(Visit visit) {
   auto result = co_await copy(visit, planned);
   const std::uint64_t sent = result ? result->bytes.sent : 0;
   progress_.not_needed(planned - std::min(planned, sent));
-  if (result) remember(visit, *result);
+  if (result && result->digest) remember(visit, *result);
   print(visit, result,
         std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count());
   progress_.ended();
@@ -117,6 +154,8 @@ asio::awaitable<void> Sync::visit(Visit visit) {
 
 // What was put, or found in step, is what may be deleted once the source has it no longer.
 void Sync::remember(const Visit& visit, const ImageResult& result) {
+  if (const auto way = two_way_of(visit))
+    return two_way_.note_same(*way, result.digest->str(), std::nullopt);
   if (visit.rule.deletes != config::Deletes::propagate || visit.reference.tag() == nullptr) return;
   placed_.note(PlacedBy::of(config_, visit.rule, visit.target),
                {visit.repository.str(), visit.reference.str(), visit.target_repository.str(),

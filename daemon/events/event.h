@@ -36,7 +36,7 @@ struct Event {
   std::optional<std::string> digest;  // sha256:… or sha512:…
   std::optional<std::string> media_type;
   std::optional<std::uint64_t> size;  // of a blob, in bytes
-  std::optional<EventTime> time;  // when the registry says that it happened
+  std::optional<EventTime> time;      // when the registry says that it happened
   std::optional<std::string>
       host;  // the registry's own host[:port], where the event tells for which host it is (gar)
   std::optional<std::string> actor;
@@ -50,6 +50,12 @@ struct Event {
   bool over_limit = false;  // malformed because the body holds more events than Limits allows
   std::string detail;       // for ignored and malformed: why, for the log
 };
+
+// A copy of ours caused it: registries echo the user agent of whoever pushed, which begins so.
+constexpr std::string_view our_user_agent = "transship/";
+inline bool is_ours(const Event& event) {
+  return event.user_agent && event.user_agent->starts_with(our_user_agent);
+}
 
 // Header names in lower case. Intake keeps only those that a dialect reads (see telling_headers).
 using Headers = std::map<std::string, std::string>;

@@ -53,9 +53,13 @@ TEST_P(Outage, ManyImagesWaitForATargetAndItIsProbed) {
 TEST_P(Outage, ASourceThatWentAwayIsWaitedFor) {
   const std::string first = push(source_->url(), "team/app", "v1", make_image(1));
   ASSERT_TRUE(arrives("team/app", "v1", first)) << daemon_->log();
-  // Its event comes while it is away, by hand.
   const std::string second = push(source_->url(), "team/other", "v1", make_image(2));
+  // What it has not told by now goes with it.
+  ASSERT_TRUE(eventually([&] {
+    return metric(R"(transship_events_total{outcome="accepted",registry="us-east"})") == 2;
+  }));
   source_->stop();
+  // Its event comes while it is away, by hand.
   const nlohmann::json event{{"id", "by-hand"},
                              {"timestamp", "2026-01-02T03:04:05Z"},
                              {"action", "push"},

@@ -11,6 +11,7 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <random>
 #include <sstream>
 #include <stdexcept>
 #include <thread>
@@ -151,15 +152,20 @@ bool listens(std::uint16_t port) {
 }
 
 std::uint16_t free_port() {
-  const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = ::htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  ::bind(socket, reinterpret_cast<sockaddr*>(&address), size);
-  ::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size);
-  ::close(socket);
-  return ntohs(address.sin_port);
+  // Below those that the kernel gives to outgoing connections, which would take it before its
+  // server does; at random, so that tests side by side do not take the same.
+  static std::mt19937 random{std::random_device{}()};
+  std::uniform_int_distribution<int> port(15'000, 32'000);
+  for (;;) {
+    const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = ::htonl(INADDR_LOOPBACK);
+    address.sin_port = ::htons(static_cast<std::uint16_t>(port(random)));
+    const int bound = ::bind(socket, reinterpret_cast<sockaddr*>(&address), sizeof address);
+    ::close(socket);
+    if (bound == 0) return ntohs(address.sin_port);
+  }
 }
 
 TemporaryDirectory::TemporaryDirectory() {

@@ -47,7 +47,7 @@ struct Finished {
 Finished run(std::vector<std::string> command, std::vector<std::string> extra_environment = {},
              std::chrono::seconds patience = std::chrono::seconds(120));
 
-// A port of 127.0.0.1 that nobody listens on now; never given twice in a row.
+// A port of 127.0.0.1 that nobody listens on now, taken at random.
 std::uint16_t free_port();
 // Whether somebody listens on a port of 127.0.0.1.
 bool listens(std::uint16_t port);

@@ -3,6 +3,7 @@
 
 #include <asio.hpp>
 
+#include "daemon/bus/sqlite.h"
 #include "daemon/delete_breaker.h"
 #include "daemon/placed_tags.h"
 #include "daemon/routes.h"
@@ -74,8 +75,9 @@ class PlacedTagsTest : public ::testing::Test {
     return std::move(*result);
   }
   static PlacedTag tag(const std::string& name, const std::string& digest = "sha256:1") {
-    return {"team/app", name, "mirror/team/app", digest};
+    return {"team/app", name, "mirror/team/app", digest, pushed};
   }
+  static constexpr monitoring::Time pushed{std::chrono::milliseconds(1'767'323'045'000)};
 
   testing::TemporaryDirectory directory;
   asio::io_context loop;
@@ -109,6 +111,54 @@ TEST_F(PlacedTagsTest, BelongsToARuleAndBothRegistries) {
     EXPECT_EQ(wait(placed->find(other, "team/app", "v1")), std::nullopt);
     EXPECT_EQ(wait(placed->standing(other)).tags, 0u);
   }
+}
+
+TEST_F(PlacedTagsTest, KeepsTheNewestTimeThatWasToldOfADigest) {
+  const auto placed = open();
+  const auto found = [&] { return *wait(placed->find(by, "team/app", "v1")); };
+  PlacedTag seen = tag("v1");
+  seen.pushed_at.reset();
+  placed->note(by, seen);
+  EXPECT_TRUE(found().pushed_before) << "it was seen, and pushed some time before";
+  EXPECT_GT(found().pushed_at, pushed);
+  placed->note(by, tag("v1"));
+  EXPECT_EQ(found(), tag("v1")) << "what is told is better";
+  placed->note(by, seen);
+  EXPECT_EQ(found(), tag("v1"));
+  PlacedTag again = tag("v1");
+  again.pushed_at = pushed + std::chrono::seconds(5);
+  placed->note(by, again);
+  placed->note(by, tag("v1"));
+  EXPECT_EQ(found(), again);
+  placed->note(by, tag("v1", "sha256:2"));
+  EXPECT_EQ(found(), tag("v1", "sha256:2")) << "of another digest it says nothing";
+}
+
+TEST_F(PlacedTagsTest, AFileFromBeforeTheTimesIsTakenOver) {
+  {
+    auto database = bus::sqlite::Database::open((directory / "placed-tags.db").string(), {});
+    for (const char* sql :
+         {"CREATE TABLE placers (id INTEGER PRIMARY KEY, rule TEXT NOT NULL, source TEXT NOT NULL, "
+          "target TEXT NOT NULL, stopped INTEGER NOT NULL DEFAULT 0, UNIQUE (rule, source, "
+          "target))",
+          "CREATE TABLE placed (placer INTEGER NOT NULL, source_repository TEXT NOT NULL, tag TEXT "
+          "NOT NULL, repository TEXT NOT NULL, digest TEXT NOT NULL, seen_day INTEGER NOT NULL, "
+          "PRIMARY KEY (placer, source_repository, tag)) WITHOUT ROWID",
+          "PRAGMA user_version = 1"})
+      ASSERT_TRUE(database->execute(sql));
+    ASSERT_TRUE(database->execute("INSERT INTO placers VALUES (1, '" + by.rule + "', '" +
+                                  by.source + "', '" + by.target + "', 1)"));
+    ASSERT_TRUE(database->execute(
+        "INSERT INTO placed VALUES (1, 'team/app', 'v1', 'mirror/team/app', 'sha256:1', 20000)"));
+  }
+  const auto placed = open();
+  PlacedTag untold = tag("v1");
+  untold.pushed_at.reset();
+  EXPECT_EQ(wait(placed->find(by, "team/app", "v1")), untold);
+  EXPECT_TRUE(wait(placed->standing(by)).stopped);
+  placed->note(by, tag("v2"));
+  EXPECT_EQ(wait(placed->find(by, "team/app", "v2")), tag("v2"));
+  EXPECT_THAT(trouble, IsEmpty());
 }
 
 TEST_F(PlacedTagsTest, RemembersWhatTheBreakerStopped) {
