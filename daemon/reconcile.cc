@@ -13,6 +13,7 @@ namespace transship {
 namespace {
 
 constexpr std::size_t looks_at_once = 16;
+constexpr std::uint64_t broken_tags_max = 16;  // in a pass; with more, the target itself is broken
 // A target's worker is given no more than this by reconciliation: fresh pushes and memory come
 // first.
 constexpr std::size_t waiting_images_max = 1000;
@@ -284,7 +285,13 @@ asio::awaitable<Result<void>> Reconciler::compare_tag(const config::Rule& rule,
     auto target_repository = oci::Repository::parse(rule.target_repository(repository.str()));
     auto shown = co_await generation_->fleet.registry(side.pair.target)
                      .head_manifest(std::move(*target_repository), tag);
-    if (!shown) {
+    // A few tags that the target cannot show are put again, and stop no pass.
+    const bool is_broken =
+        !shown && shown.error().kind == ErrorKind::transient && !shown.error().unanswered;
+    if (is_broken && ++side.broken <= broken_tags_max) {
+      ++side.different;
+      co_await found_different(rule, side, repository, tag);
+    } else if (!shown) {
       side.error = shown.error();
     } else if (*shown && (*shown)->digest != *wanted &&
                co_await is_left_alone(rule, side, repository, tag, *wanted, (*shown)->digest)) {

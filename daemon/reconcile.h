@@ -55,6 +55,7 @@ class Reconciler {
     std::uint64_t incomplete = 0;
     std::uint64_t extra = 0;
     std::uint64_t conflict = 0;
+    std::uint64_t broken = 0;     // the target answers with an error
     Proven proven;                // in the repository that is being compared
     std::set<std::string> found;  // images that differ, as the source names them
     std::optional<Error> error;

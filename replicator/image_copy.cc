@@ -15,6 +15,12 @@ using registry::Registry;
 // Children of one image looked after at once.
 constexpr std::size_t side_by_side_max = 64;
 
+// The target answers, and cannot say what it shows. docker-registry that was killed while it moved
+// a tag does so until the tag is put again.
+bool is_broken(const Error& error) {
+  return error.kind == ErrorKind::transient && !error.unanswered;
+}
+
 // One image on its way: look, read, plan, act.
 class ImageCopy {
  public:
@@ -119,9 +125,9 @@ ImageResult ImageCopy::kept() {
 asio::awaitable<Result<bool>> ImageCopy::still_may_replace() {
   if (!job_.may_replace) co_return true;
   auto shown = co_await target_.head_manifest(job_.target_repository, target_reference());
-  if (!shown) co_return fail(shown.error());
+  if (!shown && !is_broken(shown.error())) co_return fail(shown.error());
   std::optional<oci::Digest> digest;
-  if (*shown) digest = (*shown)->digest;
+  if (shown && *shown) digest = (*shown)->digest;
   if (digest == seen_at_target_ || digest == root_->digest) co_return true;
   co_return co_await job_.may_replace(root_->digest, digest);
 }
@@ -134,8 +140,8 @@ asio::awaitable<Result<ImageCopy::Look>> ImageCopy::look() {
     target_digest_ = job_.target_seen->digest;
   } else if (job_.target_tag || source_digest_) {
     auto shown = co_await target_.head_manifest(job_.target_repository, target_reference());
-    if (!shown) co_return fail(shown.error());
-    if (*shown) target_digest_ = (*shown)->digest;
+    if (!shown && !is_broken(shown.error())) co_return fail(shown.error());
+    if (shown && *shown) target_digest_ = (*shown)->digest;
   }
   if (source_digest_) {
     if (target_digest_ == source_digest_) co_return Look::in_step;

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -151,20 +152,39 @@ bool listens(std::uint16_t port) {
   return connected;
 }
 
+namespace {
+
+// Keeps other tests, of this process and of others, from being given this port as well; until this
+// process ends.
+bool claim(std::uint16_t port) {
+  const auto directory = std::filesystem::temp_directory_path() / "transship-test-ports";
+  std::error_code ignored;
+  std::filesystem::create_directories(directory, ignored);
+  const int file =
+      ::open((directory / std::to_string(port)).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (file < 0) return true;  // somebody else's folder: then chance has to do
+  if (::flock(file, LOCK_EX | LOCK_NB) == 0) return true;
+  ::close(file);
+  return false;
+}
+
+}  // namespace
+
 std::uint16_t free_port() {
   // Below those that the kernel gives to outgoing connections, which would take it before its
-  // server does; at random, so that tests side by side do not take the same.
+  // server does.
   static std::mt19937 random{std::random_device{}()};
-  std::uniform_int_distribution<int> port(15'000, 32'000);
+  std::uniform_int_distribution<int> ports(15'000, 32'000);
   for (;;) {
+    const auto port = static_cast<std::uint16_t>(ports(random));
     const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = ::htonl(INADDR_LOOPBACK);
-    address.sin_port = ::htons(static_cast<std::uint16_t>(port(random)));
+    address.sin_port = ::htons(port);
     const int bound = ::bind(socket, reinterpret_cast<sockaddr*>(&address), sizeof address);
     ::close(socket);
-    if (bound == 0) return ntohs(address.sin_port);
+    if (bound == 0 && claim(port)) return port;
   }
 }
 

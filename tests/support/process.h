@@ -47,7 +47,8 @@ struct Finished {
 Finished run(std::vector<std::string> command, std::vector<std::string> extra_environment = {},
              std::chrono::seconds patience = std::chrono::seconds(120));
 
-// A port of 127.0.0.1 that nobody listens on now, taken at random.
+// A port of 127.0.0.1 that nobody listens on now, and that no other test is given while this one
+// runs.
 std::uint16_t free_port();
 // Whether somebody listens on a port of 127.0.0.1.
 bool listens(std::uint16_t port);
