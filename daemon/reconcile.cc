@@ -316,14 +316,10 @@ asio::awaitable<Result<void>> Reconciler::compare_tag(const config::Rule& rule,
 asio::awaitable<bool> Reconciler::is_left_alone(const config::Rule& rule, Side& side,
                                                 oci::Repository repository, oci::Tag tag,
                                                 oci::Digest wanted, oci::Digest shown) {
-  auto target_repository = oci::Repository::parse(rule.target_repository(repository.str()));
-  if (!way_back(generation_->config, rule, side.pair.target, repository.str(), tag.str()) ||
-      side.worker->has(rule.name, repository.str() + ":" + tag.str()))
-    co_return false;
-  const TwoWay::Way way{generation_->config, rule,     side.pair.target, repository,
-                        *target_repository,  tag.str()};
+  const auto way = TwoWay::way_of(generation_->config, rule, side.pair.target, repository, tag);
+  if (!way || side.worker->has(rule.name, repository.str() + ":" + tag.str())) co_return false;
   const Winner winner =
-      co_await shared_.two_way.newer_side(way, std::move(wanted), std::move(shown));
+      co_await shared_.two_way.newer_side(*way, std::move(wanted), std::move(shown));
   if (winner == Winner::unknown) ++side.conflict;
   co_return winner != Winner::source;
 }

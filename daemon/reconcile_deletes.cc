@@ -23,11 +23,8 @@ void Reconciler::note_in_step(const config::Rule& rule, const Side& side,
                               const oci::Repository& repository, const oci::Tag& tag,
                               const oci::Digest& digest) {
   if (oci::ReferrersTag::parse(tag.str())) return;
-  if (way_back(generation_->config, rule, side.pair.target, repository.str(), tag.str()) != nullptr)
-    return shared_.two_way.note_same(
-        {generation_->config, rule, side.pair.target, repository,
-         *oci::Repository::parse(rule.target_repository(repository.str())), tag.str()},
-        digest.str(), std::nullopt);
+  if (const auto way = TwoWay::way_of(generation_->config, rule, side.pair.target, repository, tag))
+    return shared_.two_way.note_same(*way, digest.str(), std::nullopt);
   if (rule.deletes != config::Deletes::propagate) return;
   shared_.placed.note(
       PlacedBy::of(generation_->config, rule, side.pair.target),

@@ -4,6 +4,7 @@
 
 #include "daemon/fleet.h"
 #include "daemon/routes.h"
+#include "replicator/oci/referrers_tag.h"
 
 namespace transship {
 
@@ -143,6 +144,19 @@ asio::awaitable<bool> TwoWay::is_being_deleted(const Way& way) {
   if (Clock::now() - *gone_since < 2 * way.config.reconcile.interval) co_return true;
   const auto standing = co_await placed_.standing(PlacedBy::of(way.config, *back, way.rule.source));
   co_return standing.stopped;
+}
+
+std::optional<TwoWay::Way> TwoWay::way_of(const config::Config& config, const config::Rule& rule,
+                                          const std::string& target,
+                                          const oci::Repository& source_repository,
+                                          const oci::Reference& reference) {
+  if (reference.tag() == nullptr || oci::ReferrersTag::parse(reference.str()) ||
+      way_back(config, rule, target, source_repository.str(), reference.str()) == nullptr)
+    return std::nullopt;
+  auto target_repository = oci::Repository::parse(rule.target_repository(source_repository.str()));
+  if (!target_repository) return std::nullopt;
+  return Way{config,         rule, target, source_repository, std::move(*target_repository),
+             reference.str()};
 }
 
 asio::awaitable<Winner> TwoWay::newer_side(Way way, oci::Digest source,

@@ -71,6 +71,12 @@ class TwoWay {
     oci::Repository target_repository;
     std::string tag;
   };
+  // Nothing where no rule brings it back, or it has no tag of its own: then the target's tag is
+  // nobody's but the rule's.
+  static std::optional<Way> way_of(const config::Config& config, const config::Rule& rule,
+                                   const std::string& target,
+                                   const oci::Repository& source_repository,
+                                   const oci::Reference& reference);
   asio::awaitable<Winner> newer_side(Way way, oci::Digest source,
                                      std::optional<oci::Digest> target);
   // Both sides show it now. `pushed_at`: none where nobody told.

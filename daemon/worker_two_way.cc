@@ -6,20 +6,11 @@
 // Of two rules there and back, the newer push wins.
 namespace transship {
 
-// Nothing where no rule brings this tag back, or the configuration has the rule no more.
 std::optional<TwoWay::Way> Worker::two_way_of(const WorkItem& item) const {
-  if (item.is_referrer()) return std::nullopt;
   const config::Config& config = item.generation->config;
   const config::Rule* rule = config.find_rule(item.names.rule);
-  if (rule == nullptr || way_back(config, *rule, target_name_, item.source_repository.str(),
-                                  item.reference.str()) == nullptr)
-    return std::nullopt;
-  return TwoWay::Way{config,
-                     *rule,
-                     target_name_,
-                     item.source_repository,
-                     item.target_repository,
-                     item.reference.str()};
+  if (rule == nullptr) return std::nullopt;  // gone by a reload
+  return TwoWay::way_of(config, *rule, target_name_, item.source_repository, item.reference);
 }
 
 void Worker::let_newer_win(ImageJob& job, const WorkItem& item) {

@@ -87,8 +87,6 @@ asio::awaitable<Result<ImageResult>> Sync::copy(const Visit& visit, std::uint64_
     if (result && result->outcome == ImageOutcome::absent) {
       co_return fail(absent_at_source(visit));
     }
-    // The rule back brings the target's newer push to the source.
-    if (result && result->outcome == ImageOutcome::kept) result->outcome = ImageOutcome::unchanged;
     if (result || !worth_another_try(result.error()) ||
         attempt >= static_cast<unsigned>(retry_.attempts)) {
       co_return result;
@@ -98,16 +96,7 @@ asio::awaitable<Result<ImageResult>> Sync::copy(const Visit& visit, std::uint64_
 }
 
 std::optional<TwoWay::Way> Sync::two_way_of(const Visit& visit) const {
-  if (visit.reference.tag() == nullptr ||
-      way_back(config_, visit.rule, visit.target, visit.repository.str(), visit.reference.str()) ==
-          nullptr)
-    return std::nullopt;
-  return TwoWay::Way{config_,
-                     visit.rule,
-                     visit.target,
-                     visit.repository,
-                     visit.target_repository,
-                     visit.reference.str()};
+  return TwoWay::way_of(config_, visit.rule, visit.target, visit.repository, visit.reference);
 }
 
 void Sync::let_newer_win(ImageJob& job, const Visit& visit) {
@@ -146,7 +135,11 @@ asio::awaitable<void> Sync::visit(Visit visit) {
   auto result = co_await copy(visit, planned);
   const std::uint64_t sent = result ? result->bytes.sent : 0;
   progress_.not_needed(planned - std::min(planned, sent));
-  if (result && result->digest) remember(visit, *result);
+  if (result && result->outcome == ImageOutcome::kept) {
+    result->outcome = ImageOutcome::unchanged;  // the rule back brings the target's newer push over
+  } else if (result) {
+    remember(visit, *result);
+  }
   print(visit, result,
         std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count());
   progress_.ended();

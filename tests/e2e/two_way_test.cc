@@ -194,7 +194,12 @@ INSTANTIATE_TEST_SUITE_P(Fleets, TwoWay, ::testing::Values(Fleet::one_daemon, Fl
 // --- without events
 
 class TwoWayUntold : public TwoWay {
+ protected:
   [[nodiscard]] bool told() const override { return false; }
+  void expect_conflicts(int count) {
+    for (const char* rule : {"there", "back"})
+      EXPECT_EQ(of_rule("transship_drift_images", rule, R"(kind="conflict",)"), count) << logs();
+  }
 };
 
 TEST_P(TwoWayUntold, TheSideThatMovedSinceBothWereEqualWins) {
@@ -214,8 +219,7 @@ TEST_P(TwoWayUntold, TheSideThatMovedSinceBothWereEqualWins) {
   push_west(images[1]);  // back to what it was before
   reconcile();
   expect_both(images[1].digest());
-  for (const char* rule : {"there", "back"})
-    EXPECT_EQ(of_rule("transship_drift_images", rule, R"(kind="conflict",)"), 0);
+  expect_conflicts(0);
 }
 
 TEST_P(TwoWayUntold, WhereBothMovedItIsReportedAndLeftAlone) {
@@ -229,15 +233,13 @@ TEST_P(TwoWayUntold, WhereBothMovedItIsReportedAndLeftAlone) {
   push_east(east);
   push_west(west);
   reconcile();
-  for (const char* rule : {"there", "back"})
-    EXPECT_EQ(of_rule("transship_drift_images", rule, R"(kind="conflict",)"), 1) << logs();
+  expect_conflicts(1);
   EXPECT_EQ(shown_east(), east.digest());
   EXPECT_EQ(shown_west(), west.digest());
   // An operator decides.
   push_west(east);
   reconcile();
-  for (const char* rule : {"there", "back"})
-    EXPECT_EQ(of_rule("transship_drift_images", rule, R"(kind="conflict",)"), 0) << logs();
+  expect_conflicts(0);
   expect_both(east.digest());
 }
 

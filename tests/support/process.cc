@@ -5,7 +5,6 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <random>
+#include <set>
 #include <sstream>
 #include <stdexcept>
 #include <thread>
@@ -154,18 +154,20 @@ bool listens(std::uint16_t port) {
 
 namespace {
 
-// Keeps other tests, of this process and of others, from being given this port as well; until this
-// process ends.
+// Keeps other tests, of this process and of others, from being given this port as well, until this
+// process ends: a lock on the port's byte of a file that all of them share.
 bool claim(std::uint16_t port) {
-  const auto directory = std::filesystem::temp_directory_path() / "transship-test-ports";
-  std::error_code ignored;
-  std::filesystem::create_directories(directory, ignored);
-  const int file =
-      ::open((directory / std::to_string(port)).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (file < 0) return true;  // somebody else's folder: then chance has to do
-  if (::flock(file, LOCK_EX | LOCK_NB) == 0) return true;
-  ::close(file);
-  return false;
+  static std::set<std::uint16_t> ours;
+  static const int file =
+      ::open((std::filesystem::temp_directory_path() / "transship-test-ports").c_str(),
+             O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  struct flock byte{};
+  byte.l_type = F_WRLCK;
+  byte.l_whence = SEEK_SET;
+  byte.l_start = port;
+  byte.l_len = 1;
+  // Where somebody else's file cannot be opened, chance has to do.
+  return ours.insert(port).second && (file < 0 || ::fcntl(file, F_OFD_SETLK, &byte) == 0);
 }
 
 }  // namespace
