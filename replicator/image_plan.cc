@@ -81,6 +81,11 @@ asio::awaitable<Result<PlannedImage>> make(ImageJob job) {
   if (target_digest == source_digest) {
     co_return PlannedImage{ImageOutcome::unchanged, source_digest, {}};
   }
+  if (job.may_replace) {
+    auto allowed = co_await job.may_replace(*source_digest, target_digest);
+    if (!allowed) co_return fail(allowed.error());
+    if (!*allowed) co_return PlannedImage{ImageOutcome::kept, source_digest, {}};
+  }
   auto root = co_await job.source.get_manifest(job.source_repository, *source_digest);
   if (!root) co_return fail(root.error());
   if (!*root) co_return PlannedImage{ImageOutcome::absent, {}, {}};

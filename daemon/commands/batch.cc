@@ -28,6 +28,25 @@ void Answers::bytes_moved(std::string_view, std::string_view, std::uint64_t byte
   bytes_ += bytes;
 }
 
+void let_newer_win(ImageJob& job, TwoWay& two_way, const config::Config& config,
+                   const Visit& visit) {
+  auto way = TwoWay::way_of(config, visit.rule, visit.target, visit.repository, visit.reference);
+  if (!way) return;
+  job.may_replace = [&two_way, way = std::move(*way)](
+                        oci::Digest source,
+                        std::optional<oci::Digest> target) -> asio::awaitable<Result<bool>> {
+    const Winner winner = co_await two_way.newer_side(way, std::move(source), std::move(target));
+    if (winner == Winner::unknown) {
+      co_return fail(
+          ErrorKind::conflict,
+          fmt::format("{}:{} was pushed at {} and at {}, and nobody knows which was "
+                      "later; push again where it is right",
+                      way.target_repository.str(), way.tag, way.rule.source, way.target));
+    }
+    co_return winner == Winner::source;
+  };
+}
+
 ImageJob job_of(const Visit& visit, Fleet& fleet) {
   const auto* tag = visit.reference.tag();
   ImageJob job{fleet.registry(visit.rule.source),

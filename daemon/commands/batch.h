@@ -12,6 +12,7 @@
 #include "daemon/commands/commands.h"
 #include "daemon/extras.h"
 #include "daemon/fleet.h"
+#include "daemon/two_way.h"
 #include "replicator/image_copy.h"
 #include "replicator/referrers.h"
 
@@ -39,6 +40,11 @@ struct Visit {
 
 // The engine's job for it, with what was seen already.
 ImageJob job_of(const Visit& visit, Fleet& fleet);
+
+// Of two-way rules, the newer push wins: what the target shows may have to stay. Where nobody can
+// know which it is, the job fails with `conflict`.
+void let_newer_win(ImageJob& job, TwoWay& two_way, const config::Config& config,
+                   const Visit& visit);
 
 // An image or a list that could not be had; names that are not known are empty.
 struct Unexamined {

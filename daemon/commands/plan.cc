@@ -35,8 +35,9 @@ struct Sums {
 
 class Planner final : public Visitor {
  public:
-  Planner(const Common& common, Fleet& fleet, Progress& progress)
-      : common_(common), fleet_(fleet), progress_(progress) {}
+  Planner(const Common& common, const config::Config& config, Fleet& fleet, PlacedTags& placed,
+          Progress& progress)
+      : common_(common), config_(config), fleet_(fleet), two_way_(placed), progress_(progress) {}
 
   asio::awaitable<void> visit(Visit visit) override;
   void unexamined(const Unexamined& what) override;
@@ -50,7 +51,9 @@ class Planner final : public Visitor {
   void print(const Visit& visit, const PlannedImage& planned);
 
   const Common& common_;
+  const config::Config& config_;
   Fleet& fleet_;
+  TwoWay two_way_;
   Progress& progress_;
   std::uint64_t images_ = 0, copy_ = 0, unchanged_ = 0, delete_ = 0, failed_ = 0;
   Sums total_;
@@ -58,7 +61,9 @@ class Planner final : public Visitor {
 
 asio::awaitable<void> Planner::visit(Visit visit) {
   progress_.began();
-  auto planned = co_await plan_image(job_of(visit, fleet_));
+  ImageJob job = job_of(visit, fleet_);
+  let_newer_win(job, two_way_, config_, visit);
+  auto planned = co_await plan_image(std::move(job));
   if (!planned) {
     unexamined(commands::unexamined(visit, planned.error()));
   } else if (planned->outcome == ImageOutcome::absent) {
@@ -149,8 +154,8 @@ int plan(const Common& common, const Selection& selection) {
   Answers answers;
   Progress progress(answers);
   return run_batch(common, selection, answers,
-                   [&](const config::Config&, Fleet& fleet, PlacedTags&) {
-                     return std::make_unique<Planner>(common, fleet, progress);
+                   [&](const config::Config& config, Fleet& fleet, PlacedTags& placed) {
+                     return std::make_unique<Planner>(common, config, fleet, placed, progress);
                    });
 }
 

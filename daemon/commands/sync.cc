@@ -7,7 +7,6 @@
 #include "daemon/commands/load.h"
 #include "daemon/commands/progress.h"
 #include "daemon/retry.h"
-#include "daemon/two_way.h"
 #include "replicator/image_verify.h"
 
 namespace transship::commands {
@@ -42,8 +41,6 @@ class Sync final : public Visitor {
 
  private:
   asio::awaitable<Result<ImageResult>> copy(const Visit& visit, std::uint64_t& planned);
-  [[nodiscard]] std::optional<TwoWay::Way> two_way_of(const Visit& visit) const;
-  void let_newer_win(ImageJob& job, const Visit& visit);
   asio::awaitable<Result<ImageResult>> repair(ImageJob job, ImageResult in_step);
   void remember(const Visit& visit, const ImageResult& result);
   void print(const Visit& visit, const Result<ImageResult>& result, double seconds);
@@ -79,7 +76,7 @@ asio::awaitable<Result<ImageResult>> Sync::copy(const Visit& visit, std::uint64_
       job.source_seen.reset();
       job.source_tags.reset();
     }
-    let_newer_win(job, visit);
+    let_newer_win(job, two_way_, config_, visit);
     auto result = co_await copy_image(job);
     if (options_.closure && result && result->outcome == ImageOutcome::unchanged) {
       result = co_await repair(std::move(job), *result);
@@ -93,26 +90,6 @@ asio::awaitable<Result<ImageResult>> Sync::copy(const Visit& visit, std::uint64_
     }
     co_await sleep_for(retry_pause(retry_, attempt, result.error().retry_after, random_));
   }
-}
-
-std::optional<TwoWay::Way> Sync::two_way_of(const Visit& visit) const {
-  return TwoWay::way_of(config_, visit.rule, visit.target, visit.repository, visit.reference);
-}
-
-void Sync::let_newer_win(ImageJob& job, const Visit& visit) {
-  const auto way = two_way_of(visit);
-  if (!way) return;
-  job.may_replace = [this, way = *way](
-                        oci::Digest source,
-                        std::optional<oci::Digest> target) -> asio::awaitable<Result<bool>> {
-    const Winner winner = co_await two_way_.newer_side(way, std::move(source), std::move(target));
-    if (winner == Winner::unknown) {
-      co_return fail(ErrorKind::conflict,
-                     "both sides were pushed and nobody knows which was later; push again where it "
-                     "is right");
-    }
-    co_return winner == Winner::source;
-  };
 }
 
 // The tag is in step; what it reaches may not be. Then the image is copied as if the target did not
@@ -147,7 +124,8 @@ asio::awaitable<void> Sync::visit(Visit visit) {
 
 // What was put, or found in step, is what may be deleted once the source has it no longer.
 void Sync::remember(const Visit& visit, const ImageResult& result) {
-  if (const auto way = two_way_of(visit))
+  if (const auto way =
+          TwoWay::way_of(config_, visit.rule, visit.target, visit.repository, visit.reference))
     return two_way_.note_same(*way, result.digest->str(), std::nullopt);
   if (visit.rule.deletes != config::Deletes::propagate || visit.reference.tag() == nullptr) return;
   placed_.note(PlacedBy::of(config_, visit.rule, visit.target),

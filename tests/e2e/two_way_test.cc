@@ -254,13 +254,25 @@ TEST_P(TwoWayUntold, SyncGoesByWhatItSawLast) {
                {"REGION="})
         .exit_code;
   };
+  // What `plan` would copy; its exit code where there is none.
+  const auto planned = [&] {
+    const Finished plan =
+        run({TRANSSHIP_PROGRAM, "plan", "--config", daemons_.front()->config_file()}, {"REGION="});
+    return plan.output.find("copy ") == std::string::npos || plan.exit_code != 0
+               ? std::to_string(plan.exit_code)
+               : plan.output;
+  };
   EXPECT_EQ(sync(), 0);
   expect_both(base.digest());
   push_west(west);
+  const std::string plan = planned();
+  EXPECT_NE(plan.find("copy mirror/team/app:v1 to us-east"), std::string::npos) << plan;
+  EXPECT_EQ(plan.find("to eu-west"), std::string::npos) << "the newer push stays\n" << plan;
   EXPECT_EQ(sync(), 0);
   expect_both(west.digest());
   push_east(east);
   push_west(base);
+  EXPECT_EQ(planned(), "1") << "an exit code, and nothing to copy";
   EXPECT_EQ(sync(), 1);
   EXPECT_EQ(shown_east(), east.digest());
   EXPECT_EQ(shown_west(), base.digest());
