@@ -90,6 +90,7 @@ class Worker {
  private:
   using Clock = std::chrono::steady_clock;
 
+  // worker_accept.cc: what becomes work.
   void accept(bus::Delivery delivery);
   void accept_push(const events::Event& event, const std::shared_ptr<HeldDelivery>& held);
   void accept_remove(const events::Event& event, const std::shared_ptr<HeldDelivery>& held);
