@@ -74,6 +74,8 @@ Result<int> open_listener(const std::string& host, std::uint16_t port) {
   return socket;
 }
 
+HttpResponse is_stopping() { return refusal(503, "the daemon is stopping"); }
+
 std::uint16_t port_of(int socket) {
   sockaddr_storage address{};
   socklen_t size = sizeof address;
@@ -117,6 +119,7 @@ struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
   asio::steady_timer timer;
   bool waiting = false;
   bool run_posted = false;
+  bool stopping = false;
   std::uint16_t listening_port = 0;
   std::size_t bodies_bytes = 0;
   std::set<std::shared_ptr<Exchange>> suspended;
@@ -145,8 +148,9 @@ Result<void> HttpServer::State::start(const std::string& host, std::uint16_t por
 
 void HttpServer::State::stop() {
   if (daemon == nullptr) return;
+  stopping = true;
   for (const auto& exchange : suspended) {
-    exchange->response = refusal(503, "the daemon is stopping");
+    exchange->response = is_stopping();
     MHD_resume_connection(exchange->connection);
   }
   suspended.clear();
@@ -242,6 +246,8 @@ MHD_Result HttpServer::State::take(MHD_Connection*, Exchange& exchange, std::str
 
 MHD_Result HttpServer::State::handle(MHD_Connection* connection,
                                      const std::shared_ptr<Exchange>& exchange) {
+  // What the last run reads is answered in it: none may be suspended when libmicrohttpd is stopped.
+  if (stopping) return answer(connection, is_stopping());
   exchange->connection = connection;
   suspended.insert(exchange);
   MHD_suspend_connection(connection);
