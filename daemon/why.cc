@@ -155,6 +155,12 @@ Json Why::explain(const Route& route, const Image& image, const Shown& source,
   } else if (failed) {
     last_error = error_json(to_string(failed->kind), failed->message, now());
   }
+  std::optional<monitoring::Time> first_failed;
+  if (stage != "in_step" && letter != nullptr) {
+    first_failed = letter->first_failed;
+  } else if (stage != "in_step" && item != nullptr) {
+    first_failed = item->first_failed;
+  }
   const std::uint64_t attempts =
       (item == nullptr ? 0 : item->attempts) + (letter == nullptr ? 0 : letter->attempts);
   return {
@@ -164,6 +170,7 @@ Json Why::explain(const Route& route, const Image& image, const Shown& source,
       {"target_image", route.target_repository + image.name.substr(image.repository.str().size())},
       {"stage", stage},
       {"attempts", attempts},
+      {"first_failed", first_failed ? Json(rfc3339(*first_failed)) : Json()},
       {"next_try", item == nullptr ? Json() : next_try_of(*item)},
       {"last_error", std::move(last_error)},
       {"source_digest", digest_or_null(source.digest)},
@@ -187,6 +194,7 @@ asio::awaitable<HttpResponse> Why::answer(HttpRequest request) {
                        {"target_image", nullptr},
                        {"stage", "filtered"},
                        {"attempts", 0},
+                       {"first_failed", nullptr},
                        {"next_try", nullptr},
                        {"last_error", nullptr},
                        {"source_digest", nullptr},

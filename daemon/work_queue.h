@@ -68,6 +68,8 @@ struct WorkItem {
   unsigned unanswered = 0;  // failures while nobody answered; they use up no attempt
   std::optional<monitoring::Time> first_failed = {};
   std::optional<monitoring::LastError> last_error = {};
+  // When the pause after its last failure is over, where that was before a restart.
+  Clock::time_point not_before = {};
   // An event or an operator asked for it: it goes before what reconciliation found.
   bool fresh = false;
   bool referrers = false;  // its rule carries them

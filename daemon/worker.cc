@@ -30,13 +30,16 @@ Worker::Worker(WorkerShared shared, std::string target, std::unique_ptr<bus::Inb
       target_name_(std::move(target)),
       inbox_(std::move(inbox)),
       retry_(shared_.generations.config().retry.for_daemon()),
+      attempts_(shared_.executor, shared_.generations.now()->fleet.state(), target_name_, now()),
       prefetch_(
           shared_.executor, shared_.generations, target_name_,
           {[this] { return !queue_.fresh_waits(); },
            [this](const std::string& registry) { return !shared_.outages.is_out(registry); }}),
       delay_timer_(shared_.executor),
       changed_(shared_.executor),
-      stop_keeping_(shared_.executor) {}
+      stop_keeping_(shared_.executor) {
+  forget_unwanted_tries();
+}
 Worker::~Worker() = default;
 
 // --- from the bus
@@ -149,7 +152,7 @@ asio::awaitable<void> Worker::process(WorkItem& item) {
   if (result.error().kind == ErrorKind::cancelled && stopping_) co_return;
   for (Ticket& ticket : tickets) ticket.seen_before = true;
   note_failure(item, result.error());
-  if (!is_given_up(item)) co_return retry_later(item, result.error());
+  if (!is_given_up(item, result.error())) co_return retry_later(item, result.error());
   auto given_up = co_await give_up(item, tickets);
   if (!given_up) co_return retry_later(item, given_up.error());
   for (const Ticket& ticket : std::exchange(tickets, {})) settle(ticket);
@@ -284,6 +287,7 @@ asio::awaitable<void> Worker::stop(Clock::time_point deadline) {
   while ((running_ > 0 || fetching_ || lookups_ > 0) && Clock::now() < patience)
     co_await changed_.wait_until(patience);
   hand_back_everything();
+  attempts_.flush();
   delay_timer_.cancel();
   stopped_ = true;
   stop_keeping_.notify();

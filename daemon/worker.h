@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/attempts.h"
 #include "daemon/bus/bus.h"
 #include "daemon/dead_letter_book.h"
 #include "daemon/delete_breaker.h"
@@ -149,11 +150,16 @@ class Worker {
   void confirm(WorkItem& item, std::vector<Ticket> tickets, const ImageResult& result,
                double seconds);
   void note_failure(WorkItem& item, const Error& error);
-  [[nodiscard]] bool is_given_up(const WorkItem& item) const;
+  [[nodiscard]] bool is_given_up(const WorkItem& item, const Error& error) const;
   asio::awaitable<Result<void>> give_up(WorkItem& item, const std::vector<Ticket>& tickets);
   void retry_later(WorkItem& item, const Error& error);
   void report_failure(const WorkItem& item, const Error& error, std::chrono::milliseconds pause);
   void settle(const Ticket& ticket);
+
+  // worker_attempts.cc: what was tried before.
+  void take_up_tries(WorkItem& item);
+  void keep_tries(const WorkItem& item);
+  void forget_unwanted_tries();
 
   // worker_room.cc: what is in hand.
   [[nodiscard]] std::size_t room() const;
@@ -170,6 +176,7 @@ class Worker {
   std::unique_ptr<bus::Inbox> inbox_;
   config::RetryPolicy retry_;
   Random random_{std::random_device{}()};
+  Attempts attempts_;
   WorkQueue queue_;
   Prefetch prefetch_;
   asio::steady_timer delay_timer_;

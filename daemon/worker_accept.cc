@@ -118,19 +118,24 @@ WorkItem* Worker::item_for(const Route& route, const oci::ImageName& image) {
       new WorkItem{key, shared_.ledger.add_pair(names), names, route.rule->priority,
                    image.repository, image.reference, std::move(*target_repository)}));
   item.referrers = route.rule->referrers;
+  take_up_tries(item);
   return &item;
 }
 
 void Worker::add_ticket(WorkItem& item, Ticket ticket) {
   if (!ticket.removal) shared_.ledger.pushed(item.pair, item.target_image(), ticket.pushed_at);
   if (ticket.held) queue_.set_fresh(item);
+  const bool pause_goes_on = ticket.seen_before && item.not_before > Clock::now();
   item.tickets.push_back(std::move(ticket));
+  const bool delayed = item.state == WorkItem::State::delayed;
+  if (item.state != WorkItem::State::idle && !delayed) return;
+  if (pause_goes_on) {
+    if (!delayed) make_ready_at(item, item.not_before);
+    return;
+  }
   // What waits for a registry that does not answer waits on; for everything else a new push is
   // worth a try at once.
-  const bool waits_for_registry = item.state == WorkItem::State::delayed && item.unanswered > 0;
-  if (item.state == WorkItem::State::idle ||
-      (item.state == WorkItem::State::delayed && !waits_for_registry && !item.gathers))
-    line_up(item);
+  if (!delayed || (item.unanswered == 0 && !item.gathers)) line_up(item);
 }
 
 void Worker::look_at(const Route& route, const std::string& source_repository,
@@ -152,6 +157,8 @@ void Worker::retry(const Route& route, const bus::DeadLetter& letter) {
   WorkItem* item = image ? item_for(route, *image) : nullptr;
   if (item == nullptr || item->state == WorkItem::State::running) return;
   item->attempts = 0;
+  item->not_before = {};
+  attempts_.forget(item->key);
   queue_.set_fresh(*item);
   const monitoring::Time pushed_at = letter.pushes.empty() ? now() : letter.pushes.front();
   add_ticket(*item, Ticket::of_no_event(pushed_at));

@@ -18,6 +18,7 @@ std::optional<Route> Worker::route_of(const WorkItem& item) const {
 void Worker::adopt() {
   if (stopping_) return;
   retry_ = shared_.generations.config().retry.for_daemon();
+  forget_unwanted_tries();
   std::vector<WorkItem*> waiting;
   for (const auto& [key, item] : queue_.items()) {
     if (item->state != WorkItem::State::running && !item->tickets.empty())

@@ -47,14 +47,15 @@ void Worker::note_failure(WorkItem& item, const Error& error) {
   }
   if (!item.first_failed) item.first_failed = now();
   item.last_error = {std::string(to_string(error.kind)), error.message, now()};
+  keep_tries(item);
   shared_.ledger.failed(item.pair, *item.last_error);
   shared_.metrics.image_done(item.names, "failed");
   shared_.metrics.request_retried(item.names.target, to_string(error.kind));
 }
 
 // What is a dead letter already and was only found again by reconciliation has one try.
-bool Worker::is_given_up(const WorkItem& item) const {
-  if (item.attempts == 0) return false;
+bool Worker::is_given_up(const WorkItem& item, const Error& error) const {
+  if (item.attempts == 0 || error.unanswered) return false;
   const bool known =
       shared_.dead_letters.find(item.names.rule, target_name_, item.source_image()) != nullptr;
   if (known && !item.fresh) return true;
@@ -72,7 +73,7 @@ asio::awaitable<Result<void>> Worker::give_up(WorkItem& item, const std::vector<
   letter.target = target_name_;
   letter.rule = item.names.rule;
   letter.image = item.source_image();
-  letter.attempts += std::exchange(item.attempts, 0);
+  letter.attempts += item.attempts;
   if (known == nullptr) letter.first_failed = *item.first_failed;
   letter.last_failed = item.last_error->at;
   letter.error_kind = item.last_error->kind;
@@ -90,8 +91,10 @@ asio::awaitable<Result<void>> Worker::give_up(WorkItem& item, const std::vector<
         !std::binary_search(letter.pushes.begin(), letter.pushes.end(), ticket.pushed_at))
       shared_.ledger.done(item.pair, item.target_image(), ticket.pushed_at);
   }
+  item.attempts = 0;
   item.first_failed.reset();
   item.fresh = false;
+  attempts_.forget(item.key);
   if (counts) shared_.metrics.image_done(item.names, "dead_lettered");
   log::error("given up, see `transship dead list`: " + letter.error_message,
              {{"rule", letter.rule},
@@ -140,6 +143,7 @@ void Worker::concluded(WorkItem& item, std::vector<Ticket> tickets, monitoring::
   item.unanswered = 0;
   item.first_failed.reset();
   item.last_error.reset();
+  attempts_.forget(item.key);
   const auto next = next_look(tickets, looked_at, result);
   if (!next) return confirm(item, std::move(tickets), result, seconds);
   if (result.outcome == ImageOutcome::copied) shared_.metrics.image_done(item.names, "copied");

@@ -27,7 +27,8 @@ void print_text(const nlohmann::json& why) {
   const std::string stage = text_or(why["stage"], "unknown");
   fmt::print("{} at {}: {}, {}\n", text_or(why["image"], "?"), text_or(why["target"], "?"), stage,
              meaning(stage));
-  for (const char* key : {"rule", "target_image", "source_digest", "target_digest", "next_try"}) {
+  for (const char* key :
+       {"rule", "target_image", "source_digest", "target_digest", "first_failed", "next_try"}) {
     if (why[key].is_string()) fmt::print("  {:<14} {}\n", key, why[key].get<std::string>());
   }
   if (why["attempts"] != 0) fmt::print("  {:<14} {}\n", "attempts", why["attempts"].dump());

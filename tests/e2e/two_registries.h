@@ -35,6 +35,9 @@ class TwoRegistries : public ::testing::TestWithParam<BusKind> {
   }
 
   [[nodiscard]] virtual std::string repositories() const { return "'**'"; }
+  [[nodiscard]] virtual std::string retries() const {
+    return "attempts: 3, first_pause: 20ms, longest_pause: 100ms";
+  }
   // Behind a comma.
   [[nodiscard]] virtual std::string more_of_the_rule() const { return {}; }
   // Lines for more registries, and more sources of eu-west.
@@ -43,12 +46,12 @@ class TwoRegistries : public ::testing::TestWithParam<BusKind> {
   [[nodiscard]] std::string configuration() const {
     return fmt::format(
         "registries:\n  us-east: {{url: '{}'}}\n  eu-west: {{url: '{}'}}\n{}{}"
-        "retry: {{attempts: 3, first_pause: 20ms, longest_pause: 100ms}}\n"
+        "retry: {{{}}}\n"
         "reconcile: {{at_start: false, interval: 7d}}\nlog: {{level: debug}}\n"
         "rules:\n  - {{name: all, source: us-east, targets: [eu-west], repositories: {}{}}}\n{}",
         source_->url(), target_->url(), more_registries(),
         nats_ ? fmt::format("bus: {{type: jetstream, servers: ['{}']}}\n", nats_->url()) : "",
-        repositories(), more_of_the_rule(), more_rules());
+        retries(), repositories(), more_of_the_rule(), more_rules());
   }
 
   // A command of the program, with this daemon's configuration and JSON for its results.
