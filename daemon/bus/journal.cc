@@ -89,10 +89,12 @@ asio::awaitable<Result<std::vector<Published>>> Journal::publish(std::vector<Mes
   };
   const std::size_t bytes =
       std::accumulate(messages.begin(), messages.end(), std::size_t{0}, weigh);
-  co_return co_await answered<std::vector<Published>>(
+  auto answer = co_await answered<PublishAnswer>(
       [thread = thread_, bytes, messages = std::move(messages)](auto done) mutable {
         thread->submit_publish(Publish{std::move(messages), bytes, std::move(done)});
       });
+  if (!answer) co_return fail(answer.error());
+  co_return std::move(answer->outcomes);
 }
 
 asio::awaitable<Result<std::unique_ptr<Inbox>>> Journal::open_inbox(std::string target) {

@@ -71,7 +71,7 @@ void JournalThread::run() {
     if (has_work(requests)) {
       std::vector<HandedOut> handed_out;
       const Result<void> outcome = transact(requests, handed_out);
-      for (JournalRequest& request : requests) answer(request, outcome);
+      answer_all(requests, outcome);
       if (outcome) {
         for (HandedOut& out : handed_out) deliver(out);
       } else {
@@ -99,7 +99,14 @@ JournalThread::Requests JournalThread::wait_for_requests() {
   } else {
     wake_.wait(lock, something);
   }
+  wake_.wait_for(lock, gathering_max, [this] { return !gathers(); });
   return std::exchange(requests_, {});
+}
+
+// Whether publishes wait and more are likely to come.
+bool JournalThread::gathers() const {
+  return waiting_bytes_ > 0 && waiting_bytes_ < Journal::waiting_bytes_max / 2 && !closed_ &&
+         !answers_.expired();
 }
 
 std::optional<Leases::Time> JournalThread::next_wake() const {
@@ -257,7 +264,21 @@ Result<JournalThread::HandedOut> JournalThread::collect(ConsumerId id, const Con
   return out;
 }
 
-void JournalThread::answer(JournalRequest& request, const Result<void>& outcome) {
+void JournalThread::answer_all(Requests& requests, const Result<void>& outcome) {
+  const std::shared_ptr<void> taken(nullptr, [weak = weak_from_this()](void*) {
+    const auto self = weak.lock();
+    if (!self) return;
+    {
+      const std::lock_guard lock(self->mutex_);
+    }  // so that the thread looks, or is woken
+    self->wake_.notify_one();
+  });
+  answers_ = taken;
+  for (JournalRequest& request : requests) answer(request, outcome, taken);
+}
+
+void JournalThread::answer(JournalRequest& request, const Result<void>& outcome,
+                           const std::shared_ptr<void>& taken) {
   const auto reply = [&outcome](auto& done, auto value) {
     if (outcome) {
       done.complete(std::move(value));
@@ -270,7 +291,7 @@ void JournalThread::answer(JournalRequest& request, const Result<void>& outcome)
       const std::lock_guard lock(mutex_);
       waiting_bytes_ -= publish->bytes;
     }
-    reply(publish->done, std::move(publish->outcomes));
+    reply(publish->done, PublishAnswer{std::move(publish->outcomes), taken});
   } else if (auto* inbox = std::get_if<OpenInbox>(&request)) {
     if (outcome) consumers_.try_emplace(inbox->consumer);
     reply(inbox->done, inbox->consumer);

@@ -28,10 +28,15 @@ namespace journal_request {
 struct Open {
   Completion<void> done;
 };
+// `taken` is shared by all answers of a round, and gone once the loop has come to each of them.
+struct PublishAnswer {
+  std::vector<Published> outcomes;
+  std::shared_ptr<void> taken;
+};
 struct Publish {
   std::vector<Message> messages;
   std::size_t bytes = 0;
-  Completion<std::vector<Published>> done;
+  Completion<PublishAnswer> done;
   std::vector<Published> outcomes = {};
 };
 struct OpenInbox {
@@ -93,8 +98,16 @@ struct JournalReceipt final : Delivery::Receipt {
 
 // The one thread that touches the journal's file. Each round takes every request that waits, does
 // them and the fetches that they make possible in one transaction, commits, and only then answers.
-class JournalThread {
+//
+// A round with publishes begins once the loop has come to the answers of the last one. Until then
+// it is at something else, most likely at more publishes, and would take no answer sooner. So many
+// publishes at once share a few syncs on a fast disk too, and one who publishes when he has the
+// answer to his last waits for nobody.
+class JournalThread : public std::enable_shared_from_this<JournalThread> {
  public:
+  // No longer than that is the loop waited for.
+  static constexpr std::chrono::milliseconds gathering_max{100};
+
   explicit JournalThread(JournalOptions options);
   ~JournalThread();
   JournalThread(const JournalThread&) = delete;
@@ -133,6 +146,7 @@ class JournalThread {
 
   void run();
   Requests wait_for_requests();
+  [[nodiscard]] bool gathers() const;
   [[nodiscard]] std::optional<Leases::Time> next_wake() const;
 
   // Does what needs no transaction and leaves the rest; true when the journal is to be closed after
@@ -145,7 +159,9 @@ class JournalThread {
   Result<void> transact(Requests& requests, std::vector<HandedOut>& handed_out);
   Result<void> apply(JournalRequest& request, Clock::time_point now);
   Result<HandedOut> collect(ConsumerId id, const Consumer& consumer);
-  void answer(JournalRequest& request, const Result<void>& outcome);
+  void answer_all(Requests& requests, const Result<void>& outcome);
+  void answer(JournalRequest& request, const Result<void>& outcome,
+              const std::shared_ptr<void>& taken);
   void deliver(HandedOut& out);
   void wait_out(const Error& error);
 
@@ -169,6 +185,7 @@ class JournalThread {
   std::set<std::pair<ConsumerId, Sequence>> acknowledged_;  // not yet written
   std::optional<Leases::Time> retry_at_;                    // after a round that failed
   bool shrinking_ = false;
+  std::weak_ptr<void> answers_;  // of the last round's publishes, until the loop has come to them
 
   std::thread thread_;
 };

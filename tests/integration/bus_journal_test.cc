@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <asio/detached.hpp>
 #include <atomic>
 #include <condition_variable>
 #include <cstring>
@@ -16,6 +17,7 @@
 #include <mutex>
 #include <thread>
 
+#include "daemon/bus/journal_thread.h"
 #include "tests/integration/bus_fixture.h"
 
 namespace transship::bus {
@@ -185,6 +187,46 @@ TEST_F(JournalTest, AThousandConcurrentPublishesShareAHandfulOfSyncs) {
   RecordProperty("syncs", syncs);
   EXPECT_LE(syncs, 20);
   EXPECT_EQ(loop_.run((*inbox)->backlog())->messages, 1000U);
+}
+
+// On a disk that is faster than the loop each would have a sync to itself.
+TEST_F(JournalTest, AThousandPublishesThatKeepTheLoopBusyShareAHandfulOfSyncs) {
+  Disk disk;
+  Journal journal(on_disk());
+  ASSERT_TRUE(loop_.run(journal.open()));
+  const int before = disk.syncs;
+  int stored = 0;
+  const auto publish = [](Journal& bus, int& count) -> asio::awaitable<void> {
+    std::this_thread::sleep_for(std::chrono::microseconds(200));  // what a request takes the loop
+    if ((co_await bus.publish(one(message("m")))).has_value()) ++count;
+  };
+  for (int i = 0; i < 1000; ++i) loop_.start(publish(journal, stored));
+  loop_.run_until([&stored] { return stored == 1000; });
+  const int syncs = disk.syncs - before;
+  RecordProperty("syncs", syncs);
+  EXPECT_LE(syncs, 20);
+}
+
+TEST_F(JournalTest, TimedPublishesOneAfterTheOtherWaitForNobody) {
+  Disk disk;
+  Journal journal(on_disk());
+  ASSERT_TRUE(loop_.run(journal.open()));
+  const int before = disk.syncs;
+  const auto began = std::chrono::steady_clock::now();
+  for (int i = 0; i < 50; ++i) ASSERT_TRUE(loop_.run(journal.publish(one(message("m")))));
+  EXPECT_GE(disk.syncs - before, 50) << "each was durable when it was answered";
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 25 * JournalThread::gathering_max);
+}
+
+TEST_F(JournalTest, AnAnswerThatNobodyTakesHoldsNothingUp) {
+  Journal journal(options());
+  ASSERT_TRUE(loop_.run(journal.open()));
+  asio::io_context other;  // stands still once it has asked
+  asio::co_spawn(other, journal.publish(one(message("first"))), asio::detached);
+  other.poll();
+  auto inbox = loop_.run(journal.open_inbox("eu-west"));
+  ASSERT_EQ(loop_.run((*inbox)->fetch(1))->size(), 1U);
+  ASSERT_TRUE(loop_.run(journal.publish(one(message("second")))));
 }
 
 TEST_F(JournalTest, AcknowledgementsNeedNoSync) {
