@@ -6,12 +6,10 @@
 #include <algorithm>
 #include <asio/co_spawn.hpp>
 #include <csignal>
-#include <map>
 #include <random>
 
 #include "daemon/bus/jetstream.h"
 #include "daemon/bus/journal.h"
-#include "daemon/certificates.h"
 #include "daemon/log.h"
 
 namespace transship {
@@ -23,10 +21,6 @@ constexpr int exit_wrong_configuration = 2;
 constexpr int exit_nothing_possible = 3;
 constexpr std::chrono::milliseconds first_pause{250};
 constexpr std::chrono::milliseconds longest_pause{10'000};
-constexpr std::chrono::seconds look_at_bus_every{2};
-constexpr std::chrono::milliseconds look_at_loop_every{250};
-// Other daemons of a target may have put or removed some.
-constexpr std::chrono::seconds read_dead_letters_every{10};
 // What a daemon that died had in hand comes to another after this long; whoever lives says so three
 // times as often.
 constexpr std::chrono::seconds lease{10};
@@ -81,6 +75,7 @@ Daemon::Daemon(asio::io_context& loop, const config::Config& config, std::string
                 [this](asio::awaitable<void> part) { spawn(std::move(part)); },
                 [this](const std::string& registry, bool out) {
                   for (const auto& worker : workers_) worker->registry_changed(registry, out);
+                  if (!out && reconciler_) reconciler_->registry_answers(registry);
                 }}),
       placed_(loop.get_executor(), config.state,
               [](const Error& error) {
@@ -93,6 +88,7 @@ Daemon::Daemon(asio::io_context& loop, const config::Config& config, std::string
             [this](const std::string& target) { return worker_of(target); }}),
       intake_(*bus_, status_, metrics_, instance_,
               [this](const BlobHint& hint) { return take_hint(hint); }),
+      hearing_({generations_, *bus_, intake_, outages_, status_, ledger_}),
       api_(generations_,
            {intake_, status_, dead_letters_api_, why_, history_, [this] { return metrics(); },
             [this](const std::string& rule, const std::string& target, Reconciler::Extent extent) {
@@ -222,6 +218,8 @@ asio::awaitable<void> Daemon::start_when_possible() {
       shared(), [this](const std::string& target) { return worker_of(target); });
   spawn(reconciler_->run());
   spawn(watch_bus());
+  spawn(watch_hearing());
+  spawn(watch_registries());
   spawn(watch_dead_letters());
   take_over_workers();  // where the configuration changed meanwhile
   log::info(fmt::format("takes events from the {}", bus_->type()));
@@ -292,77 +290,6 @@ asio::awaitable<void> Daemon::reach(std::string registry) {
 
 // --- while it runs
 // ------------------------------------------------------------------------------------------------------
-
-asio::awaitable<void> Daemon::watch_bus() {
-  while (!stopping_) {
-    ledger_.set_listening(bus_->connected(), now());
-    std::uint64_t pending = 0;
-    bool known = bus_->connected();
-    std::vector<Worker*> workers;  // as they are now
-    for (const auto& worker : workers_) workers.push_back(worker.get());
-    for (Worker* worker : workers) {
-      if (!known) break;
-      auto backlog = co_await worker->inbox().backlog();
-      known = backlog.has_value();
-      if (!backlog) break;
-      pending += backlog->messages;
-      worker->set_backlog(*backlog);
-    }
-    if (known) status_.set_bus_pending(pending);
-    co_await pause(look_at_bus_every);
-  }
-}
-
-asio::awaitable<void> Daemon::watch_dead_letters() {
-  while (!stopping_) {
-    co_await pause(read_dead_letters_every);
-    if (stopping_ || !bus_->connected()) continue;
-    if (auto read = co_await dead_letters_.refresh(); !read)
-      log::warning("the dead letters cannot be read: " + read.error().message);
-  }
-}
-
-asio::awaitable<void> Daemon::keep_history() {
-  const auto copied = [this](const monitoring::Pair& pair) {
-    return History::Copied{metrics_.images_copied(pair), metrics_.bytes_copied(pair)};
-  };
-  int samples = 0;
-  while (!stopping_) {
-    history_.sample(ledger_.report(now()), copied, now());
-    if (std::exchange(samples, (samples + 1) % 4) == 0) report_ends();
-    co_await pause(History::every);
-  }
-}
-
-// Of what the configuration names; of the registries' own certificates their answers tell.
-void Daemon::report_ends() {
-  const config::Config& config = generations_.config();
-  std::map<std::pair<std::string, std::string>, monitoring::Time> ends;
-  for (const CertificateEnd& end : certificate_ends(config))
-    ends[{end.registry, end.kind}] = end.at;
-  for (const CredentialEnd& end : credential_ends(config)) ends[{end.registry, end.kind}] = end.at;
-  const auto end_of = [&](const std::string& registry, const std::string& kind) {
-    const auto found = ends.find({registry, kind});
-    return found == ends.end() ? std::nullopt : std::optional(found->second);
-  };
-  for (const config::Registry& registry : config.registries) {
-    for (const char* kind : {"client", "ca"})
-      metrics_.set_certificate_end(registry.name, kind, end_of(registry.name, kind));
-    metrics_.set_credential_end(registry.name, "password", end_of(registry.name, "password"));
-    if (registry.url.scheme != config::Scheme::https)
-      metrics_.set_certificate_end(registry.name, "server", std::nullopt);
-  }
-  metrics_.set_credential_end({}, "bus", end_of({}, "bus"));
-}
-
-// What else is to be done waits as long as this timer does.
-asio::awaitable<void> Daemon::measure_loop() {
-  while (!stopping_) {
-    const auto due = std::chrono::steady_clock::now() + look_at_loop_every;
-    co_await pause(look_at_loop_every);
-    if (!stopping_) metrics_.loop_delayed(std::chrono::steady_clock::now() - due);
-  }
-}
 
 // JetStream gives it to one of each target's daemons, wherever they are. On the journal, which is
 // this daemon's alone, it need not wait for the disk.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "daemon/api.h"
+#include "daemon/hearing.h"
 #include "daemon/reconcile.h"
 #include "daemon/why.h"
 #include "daemon/worker.h"
@@ -31,17 +32,21 @@ class Daemon {
   asio::awaitable<void> start_when_possible();
   asio::awaitable<void> reach_registries();
   asio::awaitable<void> reach(std::string registry);
-  asio::awaitable<void> watch_bus();
-  asio::awaitable<void> watch_dead_letters();
-  asio::awaitable<void> keep_history();
-  asio::awaitable<void> measure_loop();
-  void report_ends();
   bool retry(const bus::DeadLetter& letter);
   bool take_hint(const BlobHint& hint);
   [[nodiscard]] Worker* worker_of(const std::string& target) const;
   asio::awaitable<Result<void>> ping(std::string registry);
   asio::awaitable<void> feed_watchdog();
   Worker& start_worker(std::string target, std::unique_ptr<bus::Inbox> inbox);
+
+  // watches.cc: what is looked at now and then.
+  asio::awaitable<void> watch_bus();
+  asio::awaitable<void> watch_hearing();
+  asio::awaitable<void> watch_registries();
+  asio::awaitable<void> watch_dead_letters();
+  asio::awaitable<void> keep_history();
+  asio::awaitable<void> measure_loop();
+  void report_ends();
 
   // reload.cc: SIGHUP.
   void reload();
@@ -77,6 +82,7 @@ class Daemon {
   Why why_;
   History history_;
   Intake intake_;
+  Hearing hearing_;
   Api api_;
   HttpServer server_;
   std::vector<std::unique_ptr<Worker>> workers_;

@@ -20,7 +20,8 @@ void DeadLetterBook::enter(bus::DeadLetter letter) {
   strike(letter.id);
   if (const auto account = account_of(letter)) {
     for (const bus::LetterTime push : letter.pushes)
-      ledger_.pushed(account->pair, account->image, push);
+      ledger_.pushed(account->pair, account->image, push,
+                     letter.pushed_before && push == letter.pushes.front());
   }
   const std::string id = letter.id;
   letters_.emplace(id, std::move(letter));

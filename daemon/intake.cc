@@ -101,8 +101,10 @@ asio::awaitable<HttpResponse> Intake::take(const config::Registry& registry, Htt
     response.body = std::move(*answer);
     co_return response;
   }
-  if (!status_.takes_events())
+  if (!status_.takes_events()) {
+    ++refused_;
     co_return message(503, "the message bus cannot be reached; send it again");
+  }
   Sorted sorted = sort(registry, request);
   if (sorted.too_many) {
     co_return message(413,
@@ -114,6 +116,7 @@ asio::awaitable<HttpResponse> Intake::take(const config::Registry& registry, Htt
     if (!published) {
       const bool too_large = published.error().kind == ErrorKind::invalid;
       if (!too_large) {
+        ++refused_;
         log::error("an event could not be stored: " + published.error().message,
                    {{"registry", registry.name}});
       }

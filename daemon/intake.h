@@ -38,6 +38,9 @@ class Intake {
 
   asio::awaitable<HttpResponse> take(const config::Registry& registry, HttpRequest request);
 
+  // How many bodies were answered with 503. Their senders may send them again, or not.
+  [[nodiscard]] std::uint64_t refused() const { return refused_; }
+
  private:
   struct Sorted {
     std::vector<bus::Message> messages;
@@ -51,6 +54,7 @@ class Intake {
   monitoring::Metrics& metrics_;
   std::string instance_;
   TakeHint take_hint_;
+  std::uint64_t refused_ = 0;
 };
 
 }  // namespace transship

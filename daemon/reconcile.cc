@@ -13,7 +13,7 @@ namespace transship {
 namespace {
 
 constexpr std::size_t looks_at_once = 16;
-constexpr std::uint64_t broken_tags_max = 16;  // in a pass; with more, the target itself is broken
+constexpr std::uint64_t broken_tags_max = 16;  // in a pass; with more, the registry is broken
 // A target's worker is given no more than this by reconciliation: fresh pushes and memory come
 // first.
 constexpr std::size_t waiting_images_max = 1000;
@@ -26,6 +26,18 @@ monitoring::Time now() {
   return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
 }
 
+// Whether the other tags of the repository may do better.
+bool is_of_one_tag(const Error& error) {
+  return !error.unanswered &&
+         (error.kind == ErrorKind::transient || error.kind == ErrorKind::invalid ||
+          error.kind == ErrorKind::corrupt || error.kind == ErrorKind::unsupported);
+}
+
+// Whether the other repositories of the registry may do better.
+bool is_of_one_repository(const Error& error) {
+  return is_of_one_tag(error) || (error.kind == ErrorKind::unauthorized && !error.unanswered);
+}
+
 }  // namespace
 
 Reconciler::Reconciler(WorkerShared shared, FindWorker worker_of)
@@ -35,7 +47,13 @@ Reconciler::Reconciler(WorkerShared shared, FindWorker worker_of)
       changed_(shared_.executor),
       closure_times_(generation_->fleet.state()) {}
 
-void Reconciler::adopt() { changed_.notify(); }
+void Reconciler::adopt(const std::vector<monitoring::Pair>& unknown) {
+  for (const monitoring::Pair& pair : unknown) {
+    last_good_.erase({pair.rule, pair.target});
+    outdated_.emplace(pair.rule, pair.target);
+  }
+  changed_.notify();
+}
 
 void Reconciler::stop() {
   stopping_ = true;
@@ -54,6 +72,15 @@ bool Reconciler::request(const std::string& rule, const std::string& target, Ext
   }
   changed_.notify();
   return any;
+}
+
+void Reconciler::registry_answers(const std::string& registry) {
+  for (const monitoring::Pair& pair : shared_.generations.routes().pairs()) {
+    const bool concerns = pair.source == registry || pair.target == registry;
+    if (concerns && failed_.contains({pair.rule, pair.target}))
+      requested_.emplace(pair.rule, pair.target);
+  }
+  changed_.notify();
 }
 
 asio::awaitable<void> Reconciler::run() {
@@ -81,7 +108,7 @@ asio::awaitable<void> Reconciler::run() {
       if (!sides.empty() && !stopping_) co_await pass(rule, std::move(sides));
     }
     const bool failed = std::any_of(asked_for.begin(), asked_for.end(),
-                                    [&](const auto& pair) { return !last_good_.contains(pair); });
+                                    [&](const auto& pair) { return failed_.contains(pair); });
     if (failed) next = std::min(next, Clock::now() + pause_after_failure);
   }
   while (waiting_ > 0) co_await changed_.wait();
@@ -106,21 +133,36 @@ std::vector<Reconciler::Side> Reconciler::sides_of(const config::Rule& rule) con
   return sides;
 }
 
+// All of its repositories could be listed.
+bool Reconciler::saw_source(const std::vector<Side>& sides) {
+  return std::none_of(sides.begin(), sides.end(),
+                      [](const Side& side) { return side.source_failed; });
+}
+
 asio::awaitable<void> Reconciler::pass(const config::Rule& rule, std::vector<Side> sides) {
   const monitoring::Time started = now();
   const auto began = Clock::now();
+  outdated_.clear();
   for (Side& side : sides) side.closure = closures_.erase({rule.name, side.pair.target}) > 0;
   const auto extras = search_of(rule, sides);
   auto compared = co_await compare_all(rule, sides, extras.get());
-  if (compared && extras && !stopping_) co_await find_extras(rule, sides, *extras);
+  if (compared && saw_source(sides) && extras && !stopping_)
+    co_await find_extras(rule, sides, *extras);
   if (stopping_) co_return;
   for (Side& side : sides) {
     if (!is_served(side.pair)) continue;
-    if (!compared && !side.error) side.error = compared.error();
-    report(side, started, Clock::now() - began);
+    if (!side.error) side.error = compared ? side.failure : compared.error();
+    report(side, Clock::now() - began);
     if (side.closure) closure_ended(side, started);
-    // What is left alone is not at the target.
-    if (side.error || side.conflict > 0) continue;
+    if (side.error) continue;
+    if (outdated_.contains({rule.name, side.pair.target})) continue;
+    if (side.conflict > 0) {  // what is left alone is not at the target
+      const auto known = last_good_.find({rule.name, side.pair.target});
+      if (known != last_good_.end())
+        shared_.ledger.unsure(shared_.ledger.add_pair(side.pair), known->second, now());
+      continue;
+    }
+    last_good_[{rule.name, side.pair.target}] = started;
     // Until what was found is repaired, nobody knows until when this pair is in step.
     ++waiting_;
     asio::co_spawn(shared_.executor,
@@ -132,9 +174,13 @@ asio::awaitable<void> Reconciler::pass(const config::Rule& rule, std::vector<Sid
   }
 }
 
-void Reconciler::report(const Side& side, monitoring::Time started, Clock::duration took) {
+void Reconciler::report(const Side& side, Clock::duration took) {
   if (side.error) {
-    last_good_.erase({side.pair.rule, side.pair.target});
+    failed_.emplace(side.pair.rule, side.pair.target);
+    if (side.error->unanswered) {  // by which of them, a probe finds out
+      shared_.outages.suspect(side.pair.source);
+      shared_.outages.suspect(side.pair.target);
+    }
     shared_.ledger.failed(shared_.ledger.add_pair(side.pair),
                           {std::string(to_string(side.error->kind)), side.error->message, now()});
     const std::string kind(to_string(side.error->kind));
@@ -147,6 +193,7 @@ void Reconciler::report(const Side& side, monitoring::Time started, Clock::durat
     return;
   }
   told_.erase({side.pair.rule, side.pair.target});
+  failed_.erase({side.pair.rule, side.pair.target});
   shared_.metrics.reconciled(side.pair, now(), took);
   shared_.metrics.set_drift(side.pair, "missing", side.missing);
   shared_.metrics.set_drift(side.pair, "different", side.different);
@@ -154,7 +201,6 @@ void Reconciler::report(const Side& side, monitoring::Time started, Clock::durat
   shared_.metrics.set_drift(side.pair, "conflict", side.conflict);
   // Only a closure pass looks for these, so that what the last one found stands until the next.
   if (side.closure) shared_.metrics.set_drift(side.pair, "incomplete", side.incomplete);
-  last_good_[{side.pair.rule, side.pair.target}] = started;
   const log::Fields fields{
       {"rule", side.pair.rule},
       {"target", side.pair.target},
@@ -188,7 +234,7 @@ asio::awaitable<void> Reconciler::wait_until_repaired(monitoring::Pair pair, Wor
     if (found.empty()) break;
     co_await changed_.wait_until(Clock::now() + look_again_every);
   }
-  if (stopping_ || !is_served(pair)) co_return;
+  if (stopping_ || !is_served(pair) || !last_good_.contains({pair.rule, pair.target})) co_return;
   shared_.ledger.reconciled(shared_.ledger.add_pair(pair), started);
   if (all_in_step) shared_.ledger.succeeded(shared_.ledger.add_pair(pair), now());
 }
@@ -213,12 +259,17 @@ asio::awaitable<Result<void>> Reconciler::compare_all(const config::Rule& rule,
     auto repository = oci::Repository::parse(name);
     if (!repository) continue;  // a name that no registry may have is nothing that we could copy
     auto compared = co_await compare_repository(rule, sides, std::move(*repository), extras);
-    if (!compared) co_return fail(compared.error());
+    if (!compared && !is_of_one_repository(compared.error())) co_return fail(compared.error());
+    for (Side& side : sides) {
+      if (compared || side.failure) continue;
+      side.failure = compared.error();
+      side.source_failed = true;
+    }
     if (std::all_of(sides.begin(), sides.end(),
                     [](const Side& side) { return side.error.has_value(); }))
       break;
   }
-  if (extras != nullptr && !stopping_) co_await extras->compare_vanished();
+  if (extras != nullptr && saw_source(sides) && !stopping_) co_await extras->compare_vanished();
   co_return Result<void>{};
 }
 
@@ -248,6 +299,7 @@ asio::awaitable<Result<void>> Reconciler::compare_repository(const config::Rule&
 
 asio::awaitable<void> Reconciler::list_target(const config::Rule& rule, Side& side,
                                               const oci::Repository& repository) {
+  side.is_listed = true;
   side.tags.clear();
   side.proven.blobs.clear();
   auto target_repository = oci::Repository::parse(rule.target_repository(repository.str()));
@@ -255,7 +307,8 @@ asio::awaitable<void> Reconciler::list_target(const config::Rule& rule, Side& si
   auto tags = co_await generation_->fleet.registry(side.pair.target)
                   .list_tags(std::move(*target_repository));
   if (!tags) {
-    side.error = tags.error();
+    side.is_listed = false;
+    (is_of_one_repository(tags.error()) ? side.failure : side.error) = tags.error();
   } else if (*tags) {
     side.tags.insert((*tags)->begin(), (*tags)->end());
   }
@@ -266,17 +319,22 @@ asio::awaitable<Result<void>> Reconciler::compare_tag(const config::Rule& rule,
                                                       std::vector<Side>& sides,
                                                       oci::Repository repository, oci::Tag tag) {
   const bool listed = std::any_of(sides.begin(), sides.end(), [&](const Side& side) {
-    return !side.error && side.tags.contains(tag.str());
+    return side.takes_part() && side.tags.contains(tag.str());
   });
   std::optional<oci::Digest> wanted;
   if (listed) {
     auto shown = co_await generation_->fleet.registry(rule.source).head_manifest(repository, tag);
+    if (!shown && is_of_one_tag(shown.error())) {
+      for (Side& side : sides)
+        if (side.takes_part()) co_await found_broken(rule, side, repository, tag, shown.error());
+      co_return Result<void>{};
+    }
     if (!shown) co_return fail(shown.error());
     if (!*shown) co_return Result<void>{};  // deleted since it was listed
     wanted = (*shown)->digest;
   }
   for (Side& side : sides) {
-    if (side.error) continue;
+    if (!side.takes_part()) continue;
     if (!side.tags.contains(tag.str())) {
       ++side.missing;
       co_await found_different(rule, side, repository, tag);
@@ -285,12 +343,9 @@ asio::awaitable<Result<void>> Reconciler::compare_tag(const config::Rule& rule,
     auto target_repository = oci::Repository::parse(rule.target_repository(repository.str()));
     auto shown = co_await generation_->fleet.registry(side.pair.target)
                      .head_manifest(std::move(*target_repository), tag);
-    // A few tags that the target cannot show are put again, and stop no pass.
-    const bool is_broken =
-        !shown && shown.error().kind == ErrorKind::transient && !shown.error().unanswered;
-    if (is_broken && ++side.broken <= broken_tags_max) {
+    if (!shown && is_of_one_tag(shown.error())) {
       ++side.different;
-      co_await found_different(rule, side, repository, tag);
+      co_await found_broken(rule, side, repository, tag, shown.error());
     } else if (!shown) {
       side.error = shown.error();
     } else if (*shown && (*shown)->digest != *wanted &&
@@ -329,6 +384,16 @@ asio::awaitable<void> Reconciler::wait_for_room(const Side& side) {
     co_await changed_.wait_until(Clock::now() + look_again_every);
 }
 
+// A few tags that one side answers with an error go down the line all the same, where they are put
+// again, or tried and given up, each for itself.
+asio::awaitable<void> Reconciler::found_broken(const config::Rule& rule, Side& side,
+                                               oci::Repository repository, oci::Tag tag,
+                                               Error error) {
+  if (++side.broken <= broken_tags_max)
+    co_return co_await found_different(rule, side, repository, tag);
+  side.error = std::move(error);
+}
+
 asio::awaitable<void> Reconciler::found_different(const config::Rule& rule, Side& side,
                                                   const oci::Repository& repository,
                                                   const oci::Tag& tag, bool incomplete) {
@@ -337,9 +402,9 @@ asio::awaitable<void> Reconciler::found_different(const config::Rule& rule, Side
   side.found.insert(repository.str() + ":" + tag.str());
   // It was pushed at some time since the last pass that saw this pair whole.
   const auto last = last_good_.find({rule.name, side.pair.target});
-  side.worker->look_at({&rule, side.pair.target, rule.target_repository(repository.str())},
-                       repository.str(), tag.str(), last == last_good_.end() ? now() : last->second,
-                       incomplete);
+  side.worker->look_at(
+      {&rule, side.pair.target, rule.target_repository(repository.str())}, repository.str(),
+      tag.str(), last == last_good_.end() ? std::nullopt : std::optional(last->second), incomplete);
 }
 
 }  // namespace transship

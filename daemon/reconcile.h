@@ -29,8 +29,9 @@ class Reconciler {
   // stop().
   asio::awaitable<void> run();
   void stop();
-  // Another configuration holds: it is looked at before the next pass.
-  void adopt();
+  // Another configuration holds: it is looked at before the next pass. `unknown`: pairs whose
+  // images nobody has compared yet.
+  void adopt(const std::vector<monitoring::Pair>& unknown);
 
   // What a pass does beyond the usual.
   struct Extent {
@@ -40,6 +41,8 @@ class Reconciler {
   // Asks for a pass over a rule, a target, or (both empty) everything; false where there is no such
   // pair.
   bool request(const std::string& rule, const std::string& target, Extent extent);
+  // It answers again: what could not be compared is now.
+  void registry_answers(const std::string& registry);
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -55,15 +58,21 @@ class Reconciler {
     std::uint64_t incomplete = 0;
     std::uint64_t extra = 0;
     std::uint64_t conflict = 0;
-    std::uint64_t broken = 0;     // the target answers with an error
-    Proven proven;                // in the repository that is being compared
-    std::set<std::string> found;  // images that differ, as the source names them
-    std::optional<Error> error;
+    std::uint64_t broken = 0;      // that one of both sides answers with an error
+    Proven proven;                 // in the repository that is being compared
+    std::set<std::string> found;   // images that differ, as the source names them
+    bool is_listed = true;         // that repository
+    bool source_failed = false;    // in some repository
+    std::optional<Error> failure;  // of a repository, which does not end the pass
+    std::optional<Error> error;    // which does
+
+    [[nodiscard]] bool takes_part() const { return !error && is_listed; }
   };
 
   // A pass may outlive what it is about.
   [[nodiscard]] bool is_served(const monitoring::Pair& pair) const;
   [[nodiscard]] std::vector<Side> sides_of(const config::Rule& rule) const;
+  static bool saw_source(const std::vector<Side>& sides);
   asio::awaitable<void> pass(const config::Rule& rule, std::vector<Side> sides);
   asio::awaitable<Result<void>> compare_all(const config::Rule& rule, std::vector<Side>& sides,
                                             ExtraSearch* extras);
@@ -77,6 +86,8 @@ class Reconciler {
   asio::awaitable<bool> is_left_alone(const config::Rule& rule, Side& side,
                                       oci::Repository repository, oci::Tag tag, oci::Digest wanted,
                                       oci::Digest shown);
+  asio::awaitable<void> found_broken(const config::Rule& rule, Side& side,
+                                     oci::Repository repository, oci::Tag tag, Error error);
   asio::awaitable<void> found_different(const config::Rule& rule, Side& side,
                                         const oci::Repository& repository, const oci::Tag& tag,
                                         bool incomplete = false);
@@ -97,7 +108,7 @@ class Reconciler {
   asio::awaitable<void> remove_extras(const config::Rule& rule, Side& side, const Extras& extras);
   asio::awaitable<void> wait_for_room(const Side& side);
   asio::awaitable<void> recall_stopped_deletes();
-  void report(const Side& side, monitoring::Time started, Clock::duration took);
+  void report(const Side& side, Clock::duration took);
   asio::awaitable<void> wait_until_repaired(monitoring::Pair pair, Worker* worker,
                                             std::set<std::string> found, monitoring::Time started);
   asio::awaitable<Result<std::vector<std::string>>> repositories_of(const config::Rule& rule);
@@ -115,8 +126,11 @@ class Reconciler {
   Clock::time_point started_ = Clock::now();
   // When a closure pass that could not finish is begun again.
   std::map<std::pair<std::string, std::string>, Clock::time_point> closure_again_;
-  std::map<std::pair<std::string, std::string>, monitoring::Time>
-      last_good_;  // when the last complete pass began
+  // When the last complete pass began: what it did not find out of step was in step then.
+  std::map<std::pair<std::string, std::string>, monitoring::Time> last_good_;
+  std::set<std::pair<std::string, std::string>> failed_;  // whose last pass was not complete
+  std::set<std::pair<std::string, std::string>>
+      outdated_;  // the pass that runs goes by an old rule
   std::map<std::pair<std::string, std::string>, std::pair<std::string, Clock::time_point>>
       told_;  // of which failure of a pair the log said something, and when
 };

@@ -45,14 +45,14 @@ asio::awaitable<void> Reconciler::recall_stopped_deletes() {
 asio::awaitable<void> Reconciler::find_extras(const config::Rule& rule, std::vector<Side>& sides,
                                               ExtraSearch& search) {
   for (const Side& side : sides) {
-    if (side.error) search.skip_target(side.pair.target);
+    if (side.error || side.failure) search.skip_target(side.pair.target);
   }
   for (const Extras& extras : co_await search.find()) {
     if (stopping_) co_return;
     const auto side = std::find_if(sides.begin(), sides.end(), [&](const Side& one) {
       return one.pair.target == extras.target;
     });
-    if (side->error) continue;
+    if (side->error || side->failure) continue;
     side->extra = extras.tags.size();
     if (!extras.failures.empty()) side->error = extras.failures.front().error;
     co_await remove_extras(rule, *side, extras);

@@ -70,10 +70,10 @@ void Daemon::take_over(config::Config config, Api::Keys keys) {
   log::configure(next->config.log);
   if (!reconciler_) return;  // the bus is still awaited
   take_over_workers();
-  reconciler_->adopt();
+  const auto unknown = pairs_that_are_new(*before, *next);
+  reconciler_->adopt(unknown);
   if (!next->config.reconcile.at_start) return;
-  for (const monitoring::Pair& pair : pairs_that_are_new(*before, *next))
-    reconciler_->request(pair.rule, pair.target, {});
+  for (const monitoring::Pair& pair : unknown) reconciler_->request(pair.rule, pair.target, {});
 }
 
 // What is exported and reported.

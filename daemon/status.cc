@@ -81,6 +81,7 @@ Json Status::report() const {
       {"region", config.region ? Json(*config.region) : Json()},
       {"version", TRANSSHIP_VERSION},
       {"started", rfc3339(started_)},
+      {"now", rfc3339(now())},
       {"bus",
        {{"type", bus_.type()}, {"connected", bus_.connected()}, {"pending_events", bus_pending_}}},
       {"registries", registries()},
@@ -89,7 +90,7 @@ Json Status::report() const {
 
 void Status::set_reachable(const std::string& registry) {
   const auto found = registries_.find(registry);
-  if (found != registries_.end()) found->second = {true, true, {}};
+  if (found != registries_.end()) found->second = {true, true, {}, now()};
 }
 
 void Status::set_unreachable(const std::string& registry, std::string error) {
@@ -99,12 +100,17 @@ void Status::set_unreachable(const std::string& registry, std::string error) {
   found->second.error = std::move(error);
 }
 
+std::optional<monitoring::Time> Status::last_answer_of(const std::string& registry) const {
+  const auto found = registries_.find(registry);
+  return found == registries_.end() ? std::nullopt : found->second.answered;
+}
+
 void Status::request_done(std::string_view registry, std::string_view method, int code,
                           std::chrono::duration<double> seconds) {
   const auto seen = registries_.find(registry);
   if (seen != registries_.end()) {
     if (code != 0) {
-      seen->second = {true, true, {}};
+      seen->second = {true, true, {}, now()};
     } else if (seen->second.reachable) {
       seen->second.reachable = false;
       seen->second.error = fmt::format("a {} request got no answer", method);

@@ -24,7 +24,7 @@ class Status final : public Observer {
   // {ready, bus{type,connected}, registries[{name,reachable,error}]}. Ready: the bus is there, and
   // every registry has given any HTTP answer once.
   [[nodiscard]] nlohmann::ordered_json readiness() const;
-  // The object of `transship status`.
+  // The object of `transship status`, and when that was, `now`.
   [[nodiscard]] nlohmann::ordered_json report() const;
 
   // Knows the registries of the present configuration, and no others.
@@ -35,6 +35,8 @@ class Status final : public Observer {
     const auto found = registries_.find(registry);
     return found != registries_.end() && found->second.reached;
   }
+  // When it last gave an answer to anything; none before the first.
+  [[nodiscard]] std::optional<monitoring::Time> last_answer_of(const std::string& registry) const;
   void set_bus_pending(std::uint64_t events) { bus_pending_ = events; }
   [[nodiscard]] std::uint64_t bus_pending() const { return bus_pending_; }
   // Every target's durable consumer is there: from now on no event can be missed.
@@ -55,6 +57,7 @@ class Status final : public Observer {
     bool reached = false;    // once, ever
     bool reachable = false;  // the last time
     std::string error;
+    std::optional<monitoring::Time> answered;  // the last time
   };
   [[nodiscard]] nlohmann::ordered_json registries() const;
 

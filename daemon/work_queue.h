@@ -36,11 +36,15 @@ struct Ticket {
   bool seen_before = false;      // tried before, by us or by a daemon that died
   bool removal = false;          // the tag is said to be gone: nothing was pushed
   bool deletes_allowed = false;  // reconciliation asked the breaker already
+  bool pushed_before = false;    // at some time before `pushed_at`, nobody knows when
+  // What was brought then may be what was pushed: should another look find no more, it was.
+  std::optional<monitoring::Time> copied_at = {};
 
   // No event asked for it, so that there is nothing to look again for.
-  static Ticket of_no_event(monitoring::Time pushed_at) {
+  static Ticket of_no_event(monitoring::Time pushed_at, bool pushed_before = false) {
     Ticket ticket{nullptr, pushed_at, pushed_at - std::chrono::minutes(1)};
     ticket.seen_before = true;
+    ticket.pushed_before = pushed_before;
     return ticket;
   }
 };

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <deque>
 #include <list>
 #include <map>
 #include <memory>
@@ -60,10 +61,10 @@ class Worker {
   asio::awaitable<void> stop(std::chrono::steady_clock::time_point deadline);
 
   // Work that no event asked for: reconciliation found the image out of step. `since`: when it was
-  // in step for the last time that we know of.
+  // in step for the last time; none where nobody knows.
   // `incomplete`: the target shows it, and lacks something that it reaches.
   void look_at(const Route& route, const std::string& source_repository, const std::string& tag,
-               monitoring::Time since, bool incomplete = false);
+               std::optional<monitoring::Time> since, bool incomplete = false);
   // Reconciliation found a tag gone from the source, and the breaker lets it go from the target.
   void look_at_gone(const Route& route, const PlacedTag& tag);
   // Sends a dead letter's image again, with all its tries. The letter goes with the success.
@@ -149,6 +150,15 @@ class Worker {
                  const ImageResult& result, double seconds);
   void confirm(WorkItem& item, std::vector<Ticket> tickets, const ImageResult& result,
                double seconds);
+  void note_copied(const WorkItem& item, std::vector<Ticket>& tickets, const ImageResult& result,
+                   double seconds);
+  void remember_copy(const WorkItem& item, const ImageResult& result, monitoring::Time at);
+  [[nodiscard]] std::optional<monitoring::Time> confirmed_at(const WorkItem& item,
+                                                             const Ticket& ticket,
+                                                             const ImageResult& result,
+                                                             monitoring::Time at) const;
+  static void report_copied(const WorkItem& item, const ImageResult& result, double seconds,
+                            std::chrono::milliseconds lag);
   void note_failure(WorkItem& item, const Error& error);
   [[nodiscard]] bool is_given_up(const WorkItem& item, const Error& error) const;
   asio::awaitable<Result<void>> give_up(WorkItem& item, const std::vector<Ticket>& tickets);
@@ -166,6 +176,7 @@ class Worker {
   void keep(const std::shared_ptr<HeldDelivery>& held);
   void let_go(const std::shared_ptr<HeldDelivery>& held);
   void set_more_to_come(bool more);
+  [[nodiscard]] bool is_known_here(bus::Clock::time_point stored_at) const;
   void make_room();
   std::size_t put_back(WorkItem& item);
   void hand_back_everything();
@@ -202,11 +213,20 @@ class Worker {
   std::list<ManifestDelete> manifest_deletes_;
   bool stopped_ = false;
   // What was handed back for a while: until the bus has nothing so old, it counts as pending.
+  // Images that were copied lately, by their items' keys.
+  struct Copied {
+    oci::Digest digest;
+    monitoring::Time at;
+  };
+  static constexpr std::size_t copied_lately_max = 1000;
+  std::map<std::string, Copied> copied_lately_;
+  std::deque<std::string> copied_order_;  // oldest first
   struct PutBack {
     monitoring::Time oldest_push;
     bus::Clock::time_point newest_stored;
   };
   std::map<monitoring::Ledger::PairId, PutBack> put_back_;
+  std::optional<bus::Clock::time_point> oldest_on_bus_;  // when it was looked at last
   std::map<std::string, Clock::time_point>
       reported_;  // failures of registries that do not answer, lately logged
 };

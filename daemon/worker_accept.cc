@@ -123,7 +123,8 @@ WorkItem* Worker::item_for(const Route& route, const oci::ImageName& image) {
 }
 
 void Worker::add_ticket(WorkItem& item, Ticket ticket) {
-  if (!ticket.removal) shared_.ledger.pushed(item.pair, item.target_image(), ticket.pushed_at);
+  if (!ticket.removal)
+    shared_.ledger.pushed(item.pair, item.target_image(), ticket.pushed_at, ticket.pushed_before);
   if (ticket.held) queue_.set_fresh(item);
   const bool pause_goes_on = ticket.seen_before && item.not_before > Clock::now();
   item.tickets.push_back(std::move(ticket));
@@ -139,7 +140,8 @@ void Worker::add_ticket(WorkItem& item, Ticket ticket) {
 }
 
 void Worker::look_at(const Route& route, const std::string& source_repository,
-                     const std::string& tag, monitoring::Time since, bool incomplete) {
+                     const std::string& tag, std::optional<monitoring::Time> since,
+                     bool incomplete) {
   const auto image = oci::ImageName::parse(source_repository + ":" + tag);
   WorkItem* item = image ? item_for(route, *image) : nullptr;
   if (item == nullptr || stopping_) return;
@@ -148,7 +150,7 @@ void Worker::look_at(const Route& route, const std::string& source_repository,
   // One that waits will be copied whole; one that runs may be past what is missing.
   if (is_known && !(incomplete && item->tickets.empty())) return;
   // It did not just arrive: no late looks, the source was read a moment ago.
-  add_ticket(*item, Ticket::of_no_event(since));
+  add_ticket(*item, Ticket::of_no_event(since.value_or(now()), !since));
   dispatch();
 }
 
@@ -161,7 +163,7 @@ void Worker::retry(const Route& route, const bus::DeadLetter& letter) {
   attempts_.forget(item->key);
   queue_.set_fresh(*item);
   const monitoring::Time pushed_at = letter.pushes.empty() ? now() : letter.pushes.front();
-  add_ticket(*item, Ticket::of_no_event(pushed_at));
+  add_ticket(*item, Ticket::of_no_event(pushed_at, letter.pushed_before));
   dispatch();
 }
 

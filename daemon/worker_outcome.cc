@@ -20,6 +20,24 @@ std::string seconds_text(std::chrono::milliseconds duration) {
   return fmt::format("{:.3g}", std::chrono::duration<double>(duration).count());
 }
 
+using Log = void (*)(std::string_view message, log::Fields fields);
+
+void tell(Log log, const std::string& what, const WorkItem& item, const ImageResult& result,
+          double seconds, std::chrono::milliseconds lag) {
+  log(what + item.source_image(), {{"rule", item.names.rule},
+                                   {"source", item.names.source},
+                                   {"target", item.names.target},
+                                   {"image", item.target_image()},
+                                   {"digest", result.digest ? result.digest->str() : std::string()},
+                                   {"bytes_sent", std::to_string(result.bytes.sent)},
+                                   {"blobs_copied", std::to_string(result.blobs.copied)},
+                                   {"blobs_mounted", std::to_string(result.blobs.mounted)},
+                                   {"blobs_present", std::to_string(result.blobs.present)},
+                                   {"referrers", std::to_string(result.referrers)},
+                                   {"seconds", fmt::format("{:.3f}", seconds)},
+                                   {"lag_seconds", seconds_text(lag)}});
+}
+
 }  // namespace
 
 // The image is at the target, or gone from the source: its dead letter has done its work.
@@ -80,8 +98,9 @@ asio::awaitable<Result<void>> Worker::give_up(WorkItem& item, const std::vector<
   letter.error_message = item.last_error->message;
   for (const Ticket& ticket : tickets) {
     // When reconciliation finds it again, that is no other push.
-    if (!ticket.removal && (ticket.held || letter.pushes.empty()))
-      letter.pushes.push_back(ticket.pushed_at);
+    if (ticket.removal || (!ticket.held && !letter.pushes.empty())) continue;
+    letter.pushes.push_back(ticket.pushed_at);
+    letter.pushed_before = letter.pushed_before || ticket.pushed_before;
   }
   letter.pushes = bus::pushes_kept(std::move(letter.pushes));
   auto kept = co_await shared_.dead_letters.put(letter);
@@ -146,11 +165,25 @@ void Worker::concluded(WorkItem& item, std::vector<Ticket> tickets, monitoring::
   attempts_.forget(item.key);
   const auto next = next_look(tickets, looked_at, result);
   if (!next) return confirm(item, std::move(tickets), result, seconds);
-  if (result.outcome == ImageOutcome::copied) shared_.metrics.image_done(item.names, "copied");
+  if (result.outcome == ImageOutcome::copied) note_copied(item, tickets, result, seconds);
   // All tickets wait for it together: the image is one, and so is its lag.
   item.tickets.insert(item.tickets.begin(), std::make_move_iterator(tickets.begin()),
                       std::make_move_iterator(tickets.end()));
   make_ready_at(item, *next);
+}
+
+// Copied, and soon looked at again: whether that was what was pushed is not certain yet.
+void Worker::note_copied(const WorkItem& item, std::vector<Ticket>& tickets,
+                         const ImageResult& result, double seconds) {
+  const monitoring::Time at = now();
+  std::chrono::milliseconds lag{0};
+  for (Ticket& ticket : tickets) {
+    ticket.copied_at = at;
+    if (!ticket.removal) lag = std::max(lag, at - ticket.pushed_at);
+  }
+  shared_.metrics.image_done(item.names, "copied");
+  remember_copy(item, result, at);
+  report_copied(item, result, seconds, lag);
 }
 
 void Worker::confirm(WorkItem& item, std::vector<Ticket> tickets, const ImageResult& result,
@@ -167,45 +200,59 @@ void Worker::confirm(WorkItem& item, std::vector<Ticket> tickets, const ImageRes
     for (std::size_t i = 1; i < tickets.size(); ++i)
       shared_.metrics.image_done(item.names, "superseded");
   }
+  if (result.outcome == ImageOutcome::copied) remember_copy(item, result, at);
   std::chrono::milliseconds lag{0};
   for (const Ticket& ticket : tickets) {
-    if (ticket.removal) {
-      settle(ticket);
-      continue;
+    if (!ticket.removal) {
+      const auto confirmed = confirmed_at(item, ticket, result, at);
+      lag = std::max(lag, confirmed.value_or(at) - ticket.pushed_at);
+      if (ticket.held && confirmed)
+        shared_.metrics.lag_observed(item.names, *confirmed - ticket.pushed_at);
+      shared_.ledger.done(item.pair, item.target_image(), ticket.pushed_at);
     }
-    lag = std::max(lag, at - ticket.pushed_at);
-    const bool measured =
-        result.outcome == ImageOutcome::copied || (!stale && !kept && wanted && ticket.seen_before);
-    if (ticket.held && measured) shared_.metrics.lag_observed(item.names, at - ticket.pushed_at);
-    shared_.ledger.done(item.pair, item.target_image(), ticket.pushed_at);
     settle(ticket);
   }
-  const log::Fields fields{{"rule", item.names.rule},
-                           {"source", item.names.source},
-                           {"target", item.names.target},
-                           {"image", item.target_image()},
-                           {"digest", stale ? std::string() : result.digest->str()},
-                           {"bytes_sent", std::to_string(result.bytes.sent)},
-                           {"blobs_copied", std::to_string(result.blobs.copied)},
-                           {"blobs_mounted", std::to_string(result.blobs.mounted)},
-                           {"blobs_present", std::to_string(result.blobs.present)},
-                           {"referrers", std::to_string(result.referrers)},
-                           {"seconds", fmt::format("{:.3f}", seconds)},
-                           {"lag_seconds", seconds_text(lag)}};
+  if (result.outcome == ImageOutcome::copied) return report_copied(item, result, seconds, lag);
+  tell(log::debug,
+       !wanted ? "refers to nothing that the target holds: "
+       : kept  ? "left alone, the target has a newer push: "
+       : stale ? "gone from the source: "
+               : "in step: ",
+       item, result, seconds, lag);
+}
+
+void Worker::report_copied(const WorkItem& item, const ImageResult& result, double seconds,
+                           std::chrono::milliseconds lag) {
   for (const std::string& what : result.left_out) {
     log::warning(item.source_image() + " went without a referrer: " + what,
                  {{"rule", item.names.rule}, {"target", item.names.target}});
   }
-  if (!wanted) {
-    log::debug("refers to nothing that the target holds: " + item.source_image(), fields);
-  } else if (result.outcome == ImageOutcome::copied) {
-    log::info("copied " + item.source_image(), fields);
-  } else {
-    log::debug(kept    ? "left alone, the target has a newer push: " + item.target_image()
-               : stale ? "gone from the source: " + item.source_image()
-                       : "in step: " + item.source_image(),
-               fields);
-  }
+  tell(log::info, "copied ", item, result, seconds, lag);
+}
+
+void Worker::remember_copy(const WorkItem& item, const ImageResult& result, monitoring::Time at) {
+  if (!result.digest) return;
+  if (copied_lately_.insert_or_assign(item.key, Copied{*result.digest, at}).second)
+    copied_order_.push_back(item.key);
+  if (copied_order_.size() <= copied_lately_max) return;
+  copied_lately_.erase(copied_order_.front());
+  copied_order_.pop_front();
+}
+
+// When this push was seen at the target for the first time; none where it came by other means than
+// ours, nobody knows when.
+std::optional<monitoring::Time> Worker::confirmed_at(const WorkItem& item, const Ticket& ticket,
+                                                     const ImageResult& result,
+                                                     monitoring::Time at) const {
+  if (result.outcome == ImageOutcome::copied) return at;
+  if (result.outcome != ImageOutcome::unchanged) return std::nullopt;
+  if (ticket.copied_at) return ticket.copied_at;
+  // An earlier push's copy may have brought this one, before its event came.
+  const auto lately = copied_lately_.find(item.key);
+  if (lately != copied_lately_.end() && lately->second.digest == result.digest &&
+      lately->second.at >= ticket.pushed_at)
+    return lately->second.at;
+  return ticket.seen_before ? std::optional(at) : std::nullopt;
 }
 
 // A dead registry fails every image in the same words: those are logged once a minute.

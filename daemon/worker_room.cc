@@ -78,12 +78,31 @@ std::size_t Worker::put_back(WorkItem& item) {
   return count;
 }
 
+bool Worker::is_known_here(bus::Clock::time_point stored_at) const {
+  return std::any_of(in_hand_.begin(), in_hand_.end(),
+                     [&](const auto& held) { return held->delivery.stored_at == stored_at; }) ||
+         std::any_of(put_back_.begin(), put_back_.end(),
+                     [&](const auto& entry) { return stored_at <= entry.second.newest_stored; });
+}
+
+// What is still unacknowledged at the second look and none of ours is another daemon's, or that of
+// one that died: for which rule, nobody here knows.
 void Worker::set_backlog(const bus::Backlog& backlog) {
   std::erase_if(put_back_, [&](const auto& entry) {
-    const bool is_there = backlog.oldest && *backlog.oldest <= entry.second.newest_stored;
-    if (!is_there) shared_.ledger.set_waiting_on_bus(entry.first, std::nullopt);
-    return !is_there;
+    return !backlog.oldest || *backlog.oldest > entry.second.newest_stored;
   });
+  const bool is_old = backlog.oldest && backlog.oldest == oldest_on_bus_;
+  oldest_on_bus_ = backlog.oldest;
+  std::optional<monitoring::Time> elsewhere;
+  if (is_old && !is_known_here(*backlog.oldest))
+    elsewhere = std::chrono::floor<std::chrono::milliseconds>(*backlog.oldest);
+  for (const monitoring::Pair& pair : shared_.generations.routes().pairs()) {
+    if (pair.target != target_name_) continue;
+    const auto id = shared_.ledger.add_pair(pair);
+    const auto put_back = put_back_.find(id);
+    shared_.ledger.set_waiting_on_bus(
+        id, put_back == put_back_.end() ? elsewhere : put_back->second.oldest_push);
+  }
 }
 
 }  // namespace transship

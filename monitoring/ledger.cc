@@ -1,6 +1,7 @@
 #include "monitoring/ledger.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace transship::monitoring {
 
@@ -26,9 +27,10 @@ void Ledger::keep_only(const std::vector<Pair>& pairs) {
   }
 }
 
-void Ledger::pushed(PairId pair, const std::string& image, Time at) {
+void Ledger::pushed(PairId pair, const std::string& image, Time at, bool or_before) {
   Account& account = accounts_.at(pair);
   if (account.images[image].insert(at).second) account.pushes.insert(at);
+  if (or_before) account.or_before.emplace(image, at);
 }
 
 void Ledger::set_pending_bytes(PairId pair, const std::string& image, std::uint64_t bytes) {
@@ -39,17 +41,28 @@ void Ledger::set_pending_bytes(PairId pair, const std::string& image, std::uint6
   known = bytes;
 }
 
-void Ledger::done(PairId pair, const std::string& image, Time at) {
-  Account& account = accounts_.at(pair);
+bool Ledger::remove(Account& account, const std::string& image, Time at) {
   const auto found = account.images.find(image);
-  if (found == account.images.end() || found->second.erase(at) == 0) return;
+  if (found == account.images.end() || found->second.erase(at) == 0) return false;
   account.pushes.erase(account.pushes.find(at));
-  if (!found->second.empty()) return;
+  account.or_before.erase({image, at});
+  if (!found->second.empty()) return true;
   account.images.erase(found);
   if (const auto bytes = account.bytes.find(image); bytes != account.bytes.end()) {
     account.bytes_sum -= bytes->second;
     account.bytes.erase(bytes);
   }
+  return true;
+}
+
+void Ledger::done(PairId pair, const std::string& image, Time at) {
+  Account& account = accounts_.at(pair);
+  if (remove(account, image, at))
+    account.newest_done = std::max(account.newest_done.value_or(at), at);
+}
+
+void Ledger::let_go(PairId pair, const std::string& image, Time at) {
+  remove(accounts_.at(pair), image, at);
 }
 
 void Ledger::set_waiting_on_bus(PairId pair, std::optional<Time> oldest) {
@@ -73,14 +86,40 @@ void Ledger::set_deletes_stopped(PairId pair, bool stopped) {
   accounts_.at(pair).deletes_stopped = stopped;
 }
 
-void Ledger::reconciled(PairId pair, Time) { accounts_.at(pair).reconciled = true; }
-
-void Ledger::set_listening(bool listening, Time now) {
-  if (listening) {
-    deaf_since_.reset();
-  } else if (!deaf_since_) {
-    deaf_since_ = now;
+void Ledger::reconciled(PairId pair, Time as_of) {
+  Account& account = accounts_.at(pair);
+  account.reconciled = true;
+  if (!account.sure_until) return;
+  if (account.hears && as_of >= account.unsure_as_of) {
+    account.sure_until.reset();
+  } else {
+    account.sure_until = std::max(*account.sure_until, as_of);
   }
+}
+
+void Ledger::unsure(PairId pair, Time since, Time seen) {
+  Account& account = accounts_.at(pair);
+  account.sure_until = std::min(account.sure_until.value_or(since), since);
+  account.unsure_as_of = std::max(account.unsure_as_of, seen);
+}
+
+bool Ledger::set_hearing(PairId pair, bool hears, Time since, Time now) {
+  Account& account = accounts_.at(pair);
+  if (!hears) {
+    if (std::exchange(account.hears, false)) unsure(pair, since, now);
+    return false;
+  }
+  if (std::exchange(account.hears, true)) return false;
+  account.unsure_as_of = std::max(account.unsure_as_of, now);
+  return account.reconciled;
+}
+
+// Until when every push is at the target, going by what is known: what was pushed and brought a
+// moment ago is there, too.
+Time Ledger::heard_until(const Account& account, Time now) {
+  if (account.sure_until) return *account.sure_until;
+  const Time heard = now - hears_within;
+  return std::min(now, std::max(heard, account.newest_done.value_or(heard)));
 }
 
 Ledger::Report Ledger::report_of(const Account& account, Time now) const {
@@ -89,7 +128,7 @@ Ledger::Report Ledger::report_of(const Account& account, Time now) const {
                 account.bytes_sum,      account.dead_letters,
                 account.last_success,   account.last_error,
                 account.deletes_stopped};
-  Time until = deaf_since_.value_or(now);
+  Time until = heard_until(account, now);
   std::optional<Time> oldest_push = account.waiting_on_bus;
   if (!account.pushes.empty())
     oldest_push = std::min(oldest_push.value_or(now), *account.pushes.begin());
@@ -99,7 +138,7 @@ Ledger::Report Ledger::report_of(const Account& account, Time now) const {
         std::max(0.0, std::chrono::duration<double>(now - oldest).count());
     until = std::min(until, oldest - std::chrono::milliseconds(1));
   }
-  if (account.reconciled) report.replicated_until = until;
+  if (account.reconciled && account.or_before.empty()) report.replicated_until = until;
   return report;
 }
 

@@ -118,6 +118,9 @@ class Bus {
 
   [[nodiscard]] virtual bool connected() const = 0;
 
+  // Another number than before: the connection was lost since, if only for a moment.
+  [[nodiscard]] virtual std::uint64_t times_lost() const { return 0; }
+
   // "jetstream" or "journal", as in the configuration.
   [[nodiscard]] virtual std::string_view type() const = 0;
 

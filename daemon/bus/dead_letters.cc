@@ -41,16 +41,17 @@ std::vector<LetterTime> pushes_kept(std::vector<LetterTime> pushes) {
 std::string to_text(const DeadLetter& letter) {
   nlohmann::json pushes = nlohmann::json::array();
   for (const LetterTime push : letter.pushes) pushes.push_back(push.time_since_epoch().count());
-  const nlohmann::json json{{"id", letter.id},
-                            {"target", letter.target},
-                            {"rule", letter.rule},
-                            {"image", letter.image},
-                            {"attempts", letter.attempts},
-                            {"first_failed", letter.first_failed.time_since_epoch().count()},
-                            {"last_failed", letter.last_failed.time_since_epoch().count()},
-                            {"error_kind", letter.error_kind},
-                            {"error_message", letter.error_message.substr(0, message_bytes_max)},
-                            {"pushes", std::move(pushes)}};
+  nlohmann::json json{{"id", letter.id},
+                      {"target", letter.target},
+                      {"rule", letter.rule},
+                      {"image", letter.image},
+                      {"attempts", letter.attempts},
+                      {"first_failed", letter.first_failed.time_since_epoch().count()},
+                      {"last_failed", letter.last_failed.time_since_epoch().count()},
+                      {"error_kind", letter.error_kind},
+                      {"error_message", letter.error_message.substr(0, message_bytes_max)},
+                      {"pushes", std::move(pushes)}};
+  if (letter.pushed_before) json["pushed_before"] = true;
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
@@ -71,6 +72,7 @@ std::optional<DeadLetter> parse_dead_letter(std::string_view text) {
     std::vector<LetterTime> pushes;
     for (const auto& push : json.at("pushes")) pushes.push_back(time_of(push));
     letter.pushes = pushes_kept(std::move(pushes));
+    letter.pushed_before = json.value("pushed_before", false);
     if (json.at("id") != letter.id) return std::nullopt;
     return letter;
   } catch (const nlohmann::json::exception&) {

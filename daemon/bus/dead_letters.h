@@ -30,6 +30,7 @@ struct DeadLetter {
   std::string error_kind;
   std::string error_message;
   std::vector<LetterTime> pushes;  // in order, each once
+  bool pushed_before = false;      // the first of them at some time before, nobody knows when
 
   friend bool operator==(const DeadLetter&, const DeadLetter&) = default;
 };

@@ -56,6 +56,8 @@ std::size_t JetStream::max_message_bytes() const { return link_->message_bytes_m
 
 bool JetStream::connected() const { return link_->connected(); }
 
+std::uint64_t JetStream::times_lost() const { return link_->times_lost(); }
+
 asio::awaitable<void> JetStream::close() {
   link_->refuse_new();
   std::thread closer;  // waits for all other threads, so it can be none of them

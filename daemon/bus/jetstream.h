@@ -50,6 +50,7 @@ class JetStream final : public Bus {
   // The server's max_payload (1 MiB until one was reached) less room for our own headers.
   [[nodiscard]] std::size_t max_message_bytes() const override;
   [[nodiscard]] bool connected() const override;
+  [[nodiscard]] std::uint64_t times_lost() const override;
   [[nodiscard]] std::string_view type() const override { return "jetstream"; }
   asio::awaitable<void> close() override;
 

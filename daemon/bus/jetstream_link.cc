@@ -56,6 +56,11 @@ bool JetStreamLink::connected() const {
   return now && now->connected();
 }
 
+std::uint64_t JetStreamLink::times_lost() const {
+  const auto now = session();
+  return now ? now->times_lost() : 0;
+}
+
 std::size_t JetStreamLink::message_bytes_max() const {
   const auto now = session();
   const std::size_t server = now ? now->payload_bytes_max() : payload_bytes_default;

@@ -43,6 +43,7 @@ class JetStreamLink {
   // The session as it is; null before the first one.
   [[nodiscard]] std::shared_ptr<NatsSession> session() const;
   [[nodiscard]] bool connected() const;
+  [[nodiscard]] std::uint64_t times_lost() const;
   [[nodiscard]] std::size_t message_bytes_max() const;
   [[nodiscard]] std::vector<std::string> warnings() const;
 

@@ -128,7 +128,10 @@ void NatsState::listen(jsOptions& options) const {
 }
 
 void NatsState::on_change(natsConnection* connection, void* number) {
-  if (const auto state = find(number)) state->take(connection);
+  const auto state = find(number);
+  if (!state) return;
+  ++state->times_lost_;  // nothing else changes
+  state->take(connection);
 }
 
 // However late or out of turn a callback comes, what counts is how things are now.

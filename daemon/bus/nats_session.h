@@ -58,6 +58,7 @@ class NatsState {
   void take(natsConnection* connection);
 
   [[nodiscard]] bool connected() const { return connected_; }
+  [[nodiscard]] std::uint64_t times_lost() const { return times_lost_; }
   [[nodiscard]] bool gave_up() const { return gave_up_; }
   [[nodiscard]] std::size_t payload_bytes_max() const { return payload_bytes_max_; }
 
@@ -76,6 +77,7 @@ class NatsState {
   std::unordered_map<const natsMsg*, Waiting> waiting_;
   void* number_ = nullptr;
   std::atomic<bool> connected_{false};
+  std::atomic<std::uint64_t> times_lost_{0};
   std::atomic<bool> gave_up_{false};
   std::atomic<std::size_t> payload_bytes_max_{0};
 };
@@ -92,6 +94,7 @@ class NatsSession {
   [[nodiscard]] jsCtx* context() const { return context_.get(); }
   // These three never wait.
   [[nodiscard]] bool connected() const { return state_->connected(); }
+  [[nodiscard]] std::uint64_t times_lost() const { return state_->times_lost(); }
   // libnats has given up (it does after repeated refusals of the credentials): only a new session
   // helps.
   [[nodiscard]] bool gave_up() const { return state_->gave_up(); }

@@ -24,6 +24,12 @@ std::string behind_text(const nlohmann::json& pair) {
   return pair["replicated_until"].is_null() ? "not known" : "in step";
 }
 
+// To the second: 2026-11-24T12:00:00Z.
+std::string until_text(const nlohmann::json& pair) {
+  const auto& until = pair["replicated_until"];
+  return until.is_string() ? until.get<std::string>().substr(0, 19) + "Z" : "-";
+}
+
 void print_text(const nlohmann::json& status) {
   const auto& bus = status["bus"];
   fmt::print(
@@ -39,16 +45,16 @@ void print_text(const nlohmann::json& status) {
                  text_or(registry["error"], "not asked yet"));
     }
   }
-  fmt::print("\n{:<20} {:<16} {:<16} {:>12} {:>8} {:>10} {:>5}  {}\n", "RULE", "SOURCE", "TARGET",
-             "BEHIND", "IMAGES", "BYTES", "DEAD", "LAST ERROR");
+  fmt::print("\n{:<20} {:<16} {:<16} {:>12} {:<20} {:>8} {:>10} {:>5}  {}\n", "RULE", "SOURCE",
+             "TARGET", "BEHIND", "ALL THERE UNTIL", "IMAGES", "BYTES", "DEAD", "LAST ERROR");
   for (const auto& pair : status["pairs"]) {
     const std::string error =
         pair["last_error"].is_object() ? text_or(pair["last_error"]["message"], "") : "-";
-    fmt::print("{:<20} {:<16} {:<16} {:>12} {:>8} {:>10} {:>5}  {}\n", text_or(pair["rule"], "?"),
-               text_or(pair["source"], "?"), text_or(pair["target"], "?"), behind_text(pair),
-               pair["pending_images"].dump(),
-               bytes_text(pair["pending_bytes"].get<std::uint64_t>()), pair["dead_letters"].dump(),
-               error);
+    fmt::print(
+        "{:<20} {:<16} {:<16} {:>12} {:<20} {:>8} {:>10} {:>5}  {}\n", text_or(pair["rule"], "?"),
+        text_or(pair["source"], "?"), text_or(pair["target"], "?"), behind_text(pair),
+        until_text(pair), pair["pending_images"].dump(),
+        bytes_text(pair["pending_bytes"].get<std::uint64_t>()), pair["dead_letters"].dump(), error);
   }
 }
 

@@ -5,6 +5,7 @@ const HISTORY_EVERY_MS = 15000;
 const RATE_OVER_SECONDS = 300;
 const LATE_SECONDS = 60;
 const VERY_LATE_SECONDS = 900;
+const UNSURE_SECONDS = 15;
 
 const $ = (id) => document.getElementById(id);
 
@@ -64,8 +65,17 @@ const STAGE = {
   unknown: ["warn", "A registry cannot be asked."],
 };
 
+// Nothing is pending, but pushes may have been missed for so long; 0: none.
+function unsure_seconds(pair) {
+  if (pair.oldest_pending_seconds > 0 || !pair.replicated_until) return 0;
+  const seconds = (Date.parse(asked_at) - Date.parse(pair.replicated_until)) / 1000;
+  return seconds >= UNSURE_SECONDS ? seconds : 0;
+}
+
 function lateness(pair) {
   const behind = pair.oldest_pending_seconds;
+  const unsure = unsure_seconds(pair);
+  if (unsure) return ["warn", `in step ${duration(unsure)} ago`];
   if (behind === 0) return pair.replicated_until ? ["good", "in step"] : ["quiet", "not known yet"];
   const kind = behind >= VERY_LATE_SECONDS || pair.dead_letters > 0 ? "bad" : behind >= LATE_SECONDS ? "warn" : "quiet";
   return [kind, duration(behind)];
@@ -105,6 +115,7 @@ async function api(path, body) {
 
 const key_of = (pair) => JSON.stringify([pair.rule, pair.target]);
 let histories = new Map();
+let asked_at = null; // when the daemon said what is shown, by its own clock
 let seconds_a_sample = 15;
 
 function sparkline(samples) {
@@ -191,11 +202,14 @@ function verdict_of(status) {
   }
   if (dead) return ["bad", `${plural(dead, "image")} given up`];
   if (unknown) return ["warn", "Not known yet: the first reconciliation is under way"];
+  const unsure = Math.max(...pairs.map(unsure_seconds));
+  if (unsure) return ["warn", `In step ${duration(unsure)} ago; what was pushed since may lack`];
   const moving = pairs.reduce((sum, pair) => sum + pair.pending_images, 0);
   return ["good", moving ? `In step, but for ${plural(moving, "fresh image")}` : "In step"];
 }
 
 function show_status(status) {
+  asked_at = status.now;
   say($("where"), status.region ? `in ${status.region}` : "for every region");
   const [kind, words] = verdict_of(status);
   say($("verdict"), words, kind);

@@ -58,6 +58,18 @@ TEST_F(SharedWork, WhatIsThereAlreadyIsNotCopied) {
   EXPECT_EQ(sum(blobs("copied")) + sum(blobs("mounted")), 0);
 }
 
+TEST_F(SharedWork, WhatOneHasInHandIsPendingAtEach) {
+  start(2);
+  target_->stop();
+  push(source_->url(), "team/app", "v1", make_image(1));
+  const std::string oldest = R"(transship_oldest_pending_seconds{rule="all",target="eu-west"})";
+  EXPECT_TRUE(eventually([&] { return metric(0, oldest) > 0 && metric(1, oldest) > 0; })) << logs();
+  EXPECT_EQ(sum(R"(transship_pending_images{rule="all",target="eu-west"})"), 1);
+  target_->start();
+  EXPECT_TRUE(eventually([&] { return metric(0, oldest) == 0 && metric(1, oldest) == 0; }))
+      << logs();
+}
+
 // What the dead daemon had in hand comes to the others once its deliveries were not answered for,
 // at most the 30 s that Inbox::acknowledge_within allows.
 TEST_F(SharedWork, TheLossOfOneIsMadeGoodWithinTheAcknowledgementWait) {

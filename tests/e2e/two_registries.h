@@ -43,15 +43,15 @@ class TwoRegistries : public ::testing::TestWithParam<BusKind> {
   // Lines for more registries, and more sources of eu-west.
   [[nodiscard]] virtual std::string more_registries() const { return {}; }
   [[nodiscard]] virtual std::string more_rules() const { return {}; }
+  [[nodiscard]] virtual std::string reconcile() const { return "{at_start: false, interval: 7d}"; }
   [[nodiscard]] std::string configuration() const {
     return fmt::format(
         "registries:\n  us-east: {{url: '{}'}}\n  eu-west: {{url: '{}'}}\n{}{}"
-        "retry: {{{}}}\n"
-        "reconcile: {{at_start: false, interval: 7d}}\nlog: {{level: debug}}\n"
+        "retry: {{{}}}\nreconcile: {}\nlog: {{level: debug}}\n"
         "rules:\n  - {{name: all, source: us-east, targets: [eu-west], repositories: {}{}}}\n{}",
         source_->url(), target_->url(), more_registries(),
         nats_ ? fmt::format("bus: {{type: jetstream, servers: ['{}']}}\n", nats_->url()) : "",
-        retries(), repositories(), more_of_the_rule(), more_rules());
+        retries(), reconcile(), repositories(), more_of_the_rule(), more_rules());
   }
 
   // A command of the program, with this daemon's configuration and JSON for its results.

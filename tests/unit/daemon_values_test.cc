@@ -161,16 +161,58 @@ TEST_F(LedgerTest, KnowsUntilWhenOnlyOnceReconciled) {
   ledger.reconciled(pair, at(15));
   EXPECT_LT(*report(20).replicated_until, at(10)) << "the push at 10 is not there yet";
   ledger.done(pair, "a:1", at(10));
-  EXPECT_EQ(*report(20).replicated_until, at(20));
+  EXPECT_EQ(*report(20).replicated_until, at(19)) << "an event takes a moment to come";
+  ledger.pushed(pair, "a:1", at(20));
+  ledger.done(pair, "a:1", at(20));
+  EXPECT_EQ(*report(20).replicated_until, at(20)) << "this one came";
 }
 
-TEST_F(LedgerTest, StandsStillWhileTheBusIsAway) {
+TEST_F(LedgerTest, StandsStillWhilePushesDoNotReachUsAndUntilTheyWereSearchedFor) {
+  EXPECT_FALSE(ledger.set_hearing(pair, true, at(1), at(1)));
   ledger.reconciled(pair, at(1));
-  ledger.set_listening(false, at(30));
-  ledger.set_listening(false, at(40));
+  EXPECT_FALSE(ledger.set_hearing(pair, false, at(30), at(31)));
+  EXPECT_FALSE(ledger.set_hearing(pair, false, at(40), at(41)));
   EXPECT_EQ(*report(50).replicated_until, at(30));
-  ledger.set_listening(true, at(60));
-  EXPECT_EQ(*report(70).replicated_until, at(70));
+  ledger.reconciled(pair, at(50));
+  EXPECT_EQ(*report(55).replicated_until, at(50)) << "what it saw is there";
+  EXPECT_TRUE(ledger.set_hearing(pair, true, at(60), at(60))) << "search for what was missed";
+  EXPECT_FALSE(ledger.set_hearing(pair, true, at(61), at(61)));
+  ledger.reconciled(pair, at(59));
+  EXPECT_EQ(*report(65).replicated_until, at(59)) << "that search began before";
+  ledger.reconciled(pair, at(60));
+  EXPECT_EQ(*report(70).replicated_until, at(69));
+}
+
+TEST_F(LedgerTest, WantsNoSearchWhereNobodyHasLookedYet) {
+  ledger.set_hearing(pair, false, at(30), at(31));
+  EXPECT_FALSE(ledger.set_hearing(pair, true, at(60), at(60)));
+}
+
+TEST_F(LedgerTest, StandsStillWhereSomethingIsLeftAlone) {
+  ledger.reconciled(pair, at(10));
+  ledger.unsure(pair, at(10), at(25));
+  EXPECT_EQ(*report(30).replicated_until, at(10));
+  ledger.reconciled(pair, at(20));
+  EXPECT_EQ(*report(30).replicated_until, at(20)) << "a pass of before, whose repairs took time";
+  ledger.reconciled(pair, at(40));
+  EXPECT_EQ(*report(50).replicated_until, at(49));
+}
+
+TEST_F(LedgerTest, KnowsNothingWhileAPushOfUnknownAgeIsPending) {
+  ledger.reconciled(pair, at(10));
+  ledger.pushed(pair, "a:1", at(20), /*or_before=*/true);
+  EXPECT_EQ(report(30).oldest_pending_seconds, 10);
+  EXPECT_FALSE(report(30).replicated_until);
+  ledger.done(pair, "a:1", at(20));
+  EXPECT_EQ(*report(30).replicated_until, at(29));
+}
+
+TEST_F(LedgerTest, WhatIsLetGoIsNotThere) {
+  ledger.reconciled(pair, at(10));
+  ledger.pushed(pair, "a:1", at(20));
+  ledger.let_go(pair, "a:1", at(20));
+  EXPECT_EQ(*report(20).replicated_until, at(19));
+  EXPECT_EQ(report(20).pending_images, 0u);
 }
 
 TEST_F(LedgerTest, CountsBytesOfPendingImagesOnly) {
