@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "replicator/base/broken.h"
 #include "replicator/blob_send.h"
 
 namespace transship {
@@ -184,8 +185,10 @@ asio::awaitable<Result<BlobOutcome>> BlobCopy::ask_target(Opened& session) {
   co_return BlobOutcome::copied;
 }
 
+// One that the target cannot tell of is sent again.
 asio::awaitable<Result<bool>> BlobCopy::is_there() {
   auto size = co_await target_.head_blob(job_.target_repository, blob_.digest);
+  if (!size && is_broken(size.error())) co_return false;
   if (!size) co_return fail(size.error());
   co_return size->has_value();
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "replicator/base/broken.h"
 #include "replicator/image_blobs.h"
 #include "replicator/image_tree.h"
 #include "replicator/referrers_copy.h"
@@ -15,10 +16,11 @@ using registry::Registry;
 // Children of one image looked after at once.
 constexpr std::size_t side_by_side_max = 64;
 
-// The target answers, and cannot say what it shows. docker-registry that was killed while it moved
-// a tag does so until the tag is put again.
-bool is_broken(const Error& error) {
-  return error.kind == ErrorKind::transient && !error.unanswered;
+// What a target says of a manifest of which it cannot find a part; docker-registry calls a part's
+// torn link an invalid digest.
+bool lacks_part(const Error& error) {
+  return error.code == "MANIFEST_BLOB_UNKNOWN" || error.code == "BLOB_UNKNOWN" ||
+         error.code == "MANIFEST_UNKNOWN" || error.code == "DIGEST_INVALID";
 }
 
 // One image on its way: look, read, plan, act.
@@ -93,9 +95,7 @@ asio::awaitable<Result<ImageResult>> ImageCopy::run() {
   auto steps = plan();
   if (!steps) co_return fail(steps.error());
   auto acted = co_await act(*steps);
-  if (!acted &&
-      (acted.error().code == "MANIFEST_BLOB_UNKNOWN" || acted.error().code == "BLOB_UNKNOWN" ||
-       acted.error().code == "MANIFEST_UNKNOWN")) {
+  if (!acted && lacks_part(acted.error())) {
     // Something that was believed to be at the target is gone: ask about everything, once.
     forget_what_was_believed();
     if (auto read = co_await read_rest(); !read) co_return fail(read.error());
@@ -133,7 +133,8 @@ asio::awaitable<Result<bool>> ImageCopy::still_may_replace() {
 }
 
 // The target is asked first, since it is near. The source is asked for its digest alone where that
-// may be all we need, else for the manifest at once.
+// may be all we need, else for the manifest at once. A tag that the target cannot show is put
+// again.
 asio::awaitable<Result<ImageCopy::Look>> ImageCopy::look() {
   if (const auto* digest = job_.source_reference.digest()) source_digest_ = *digest;
   if (job_.target_seen) {
