@@ -4,6 +4,8 @@
 
 #include <functional>
 
+#include "replicator/http/fitted.h"
+
 namespace transship {
 
 namespace {
@@ -156,7 +158,7 @@ asio::awaitable<Result<void>> BlobSend::gather() {
     if (!chunk) co_return fail(chunk.error());
     gathered_bytes_ += (*chunk)->size();
     const bool room = gathered_share_.grow((*chunk)->size());
-    gathered_.push_back(std::move(*chunk));
+    gathered_.push_back(http::fitted(std::move(*chunk)));
     if (!room) break;
   }
   co_return Result<void>{};

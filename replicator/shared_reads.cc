@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "replicator/http/fitted.h"
+
 namespace transship {
 
 using Clock = std::chrono::steady_clock;
@@ -141,7 +143,7 @@ void SharedReads::Blob::add(http::Chunk chunk) {
   // What a single reader takes at once needs no room.
   const bool stays = readers.size() > 1 || others_may_come();
   tight = stays && !share.grow(chunk->size());
-  window.push_back(std::move(chunk));
+  window.push_back(stays ? http::fitted(std::move(chunk)) : std::move(chunk));
 }
 
 void SharedReads::Blob::trim() {

@@ -162,12 +162,17 @@ std::size_t Transfer::take_header(std::string_view line) {
   return line.size();
 }
 
+// Each chunk is filled: what lies in them is counted, and what they take is to be no more.
 std::size_t Transfer::take_body(std::string_view bytes) {
-  if (received_.empty() || received_.back().size() + bytes.size() > chunk_bytes) {
-    received_.push_back(engine_->take_buffer());
-    received_.back().reserve(std::max(chunk_bytes, bytes.size()));  // and no more: it is counted
+  for (std::string_view rest = bytes; !rest.empty();) {
+    if (received_.empty() || received_.back().size() >= chunk_bytes) {
+      received_.push_back(engine_->take_buffer());
+      received_.back().reserve(chunk_bytes);
+    }
+    const std::string_view part = rest.substr(0, chunk_bytes - received_.back().size());
+    received_.back().append(part);
+    rest.remove_prefix(part.size());
   }
-  received_.back().append(bytes);
   received_bytes_ += bytes.size();
   // What libcurl has read already is taken to its end: a refused piece it would keep in a copy.
   if (!receive_paused_ && received_bytes_ >= request_.receive_buffer_bytes) {

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "replicator/http/fitted.h"
 #include "replicator/http/url.h"
 #include "replicator/registry/auth/challenge.h"
 #include "replicator/registry/auth/docker_config.h"
@@ -114,6 +115,16 @@ TEST(DockerConfig, FindsALoginUnderItsManySpellings) {
 }
 
 TEST(Secret, NeverPrints) { EXPECT_EQ(fmt::format("{}", Secret("hunter2")), "***"); }
+
+TEST(Fitted, APieceInAMuchLargerBufferGetsOneOfItsOwnSize) {
+  auto wide = std::make_shared<std::string>("a piece");
+  wide->reserve(100'000);
+  const http::Chunk kept = http::fitted(wide);
+  EXPECT_EQ(*kept, "a piece");
+  EXPECT_LT(kept->capacity(), 100U);
+  const auto full = std::make_shared<const std::string>(100'000, 'x');
+  EXPECT_EQ(http::fitted(full), full) << "it is not copied";
+}
 
 }  // namespace
 }  // namespace transship
