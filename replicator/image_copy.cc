@@ -211,8 +211,8 @@ asio::awaitable<Result<void>> ImageCopy::find_some_held(std::size_t& next) {
   while (next < root_->manifests.size()) {
     oci::Digest digest = root_->manifests[next++].digest;
     auto shown = co_await target_.head_manifest(job_.target_repository, digest);
-    if (!shown) co_return fail(shown.error());
-    if (*shown) held_.insert(std::move(digest));
+    if (!shown && !is_broken(shown.error())) co_return fail(shown.error());
+    if (shown && *shown) held_.insert(std::move(digest));
   }
   co_return Result<void>{};
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "replicator/base/broken.h"
 #include "replicator/fallback_tag.h"
 #include "replicator/image_blobs.h"
 
@@ -30,8 +31,8 @@ asio::awaitable<Result<std::vector<NamedReferrer>>> not_at_target(
     bool held = false;
     if (referrer.tag) {
       auto shown = co_await target.registry().head_manifest(repository, *referrer.tag);
-      if (!shown) co_return fail(shown.error());
-      held = *shown && (*shown)->digest == referrer.digest;
+      if (!shown && !is_broken(shown.error())) co_return fail(shown.error());
+      held = shown && *shown && (*shown)->digest == referrer.digest;
     } else {
       auto known = listed.find(referrer.subject);
       if (known == listed.end()) {
