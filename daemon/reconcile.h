@@ -74,6 +74,11 @@ class Reconciler {
   [[nodiscard]] std::vector<Side> sides_of(const config::Rule& rule) const;
   static bool saw_source(const std::vector<Side>& sides);
   asio::awaitable<void> pass(const config::Rule& rule, std::vector<Side> sides);
+  void report(const Side& side, Clock::duration took);
+  asio::awaitable<void> wait_until_repaired(monitoring::Pair pair, Worker* worker,
+                                            std::set<std::string> found, monitoring::Time started);
+  // reconcile_compare.cc: what a pass compares.
+  asio::awaitable<Result<std::vector<std::string>>> repositories_of(const config::Rule& rule);
   asio::awaitable<Result<void>> compare_all(const config::Rule& rule, std::vector<Side>& sides,
                                             ExtraSearch* extras);
   asio::awaitable<Result<void>> compare_repository(const config::Rule& rule,
@@ -86,8 +91,13 @@ class Reconciler {
   asio::awaitable<bool> is_left_alone(const config::Rule& rule, Side& side,
                                       oci::Repository repository, oci::Tag tag, oci::Digest wanted,
                                       oci::Digest shown);
+  // Whether an error that a registry answered may be of that one tag, or repository, alone.
+  [[nodiscard]] static bool is_of_one_tag(const Error& error);
+  [[nodiscard]] static bool is_of_one_repository(const Error& error);
+  asio::awaitable<void> wait_for_room(const Side& side);
   asio::awaitable<void> found_broken(const config::Rule& rule, Side& side,
-                                     oci::Repository repository, oci::Tag tag, Error error);
+                                     oci::Repository repository, oci::Tag tag, Error error,
+                                     bool incomplete = false);
   asio::awaitable<void> found_different(const config::Rule& rule, Side& side,
                                         const oci::Repository& repository, const oci::Tag& tag,
                                         bool incomplete = false);
@@ -106,12 +116,7 @@ class Reconciler {
   asio::awaitable<void> find_extras(const config::Rule& rule, std::vector<Side>& sides,
                                     ExtraSearch& search);
   asio::awaitable<void> remove_extras(const config::Rule& rule, Side& side, const Extras& extras);
-  asio::awaitable<void> wait_for_room(const Side& side);
   asio::awaitable<void> recall_stopped_deletes();
-  void report(const Side& side, Clock::duration took);
-  asio::awaitable<void> wait_until_repaired(monitoring::Pair pair, Worker* worker,
-                                            std::set<std::string> found, monitoring::Time started);
-  asio::awaitable<Result<std::vector<std::string>>> repositories_of(const config::Rule& rule);
 
   WorkerShared shared_;
   FindWorker worker_of_;

@@ -2,7 +2,6 @@
 
 #include "daemon/log.h"
 #include "daemon/reconcile.h"
-#include "replicator/base/broken.h"
 
 // Closure passes: that a tag shows the right digest does not prove that what it reaches is there.
 namespace transship {
@@ -14,9 +13,6 @@ constexpr std::chrono::minutes again_after{1};
 // One look waits no longer than this for pushes, so that a flood of them does not stop a pass.
 constexpr std::chrono::seconds yields_for_max{5};
 constexpr std::chrono::milliseconds look_again_every{50};
-// Of which the target cannot tell whether they are complete, in a pass; with more, the target
-// itself is broken.
-constexpr std::uint64_t broken_images_max = 16;
 // Blobs that are known to be there, in one repository; what is more is asked for again.
 constexpr std::size_t proven_max = 100'000;
 
@@ -86,9 +82,10 @@ asio::awaitable<bool> Reconciler::is_complete(const config::Rule& rule, Side& si
   job.source_seen = std::move(digest);
   job.referrers = rule.referrers;
   auto verified = co_await verify_image(std::move(job), /*deep=*/false, side.proven);
-  // A few that the target cannot tell of are repaired, and stop no pass.
-  if (!verified && is_broken(verified.error()) && ++side.broken <= broken_images_max) {
-    verified = VerifiedImage{true, Drift{DriftKind::incomplete, verified.error().message}};
+  if (!verified && is_of_one_tag(verified.error())) {
+    ++side.incomplete;
+    co_await found_broken(rule, side, repository, tag, verified.error(), /*incomplete=*/true);
+    co_return false;
   }
   if (!verified) {
     side.error = verified.error();

@@ -203,7 +203,7 @@ function verdict_of(status) {
   if (dead) return ["bad", `${plural(dead, "image")} given up`];
   if (unknown) return ["warn", "Not known yet: the first reconciliation is under way"];
   const unsure = Math.max(...pairs.map(unsure_seconds));
-  if (unsure) return ["warn", `In step ${duration(unsure)} ago; what was pushed since may lack`];
+  if (unsure) return ["warn", `In step ${duration(unsure)} ago; what was pushed since may be missing`];
   const moving = pairs.reduce((sum, pair) => sum + pair.pending_images, 0);
   return ["good", moving ? `In step, but for ${plural(moving, "fresh image")}` : "In step"];
 }

@@ -204,18 +204,18 @@ TEST_P(BusContract, ANewTargetStartsWithTheOldestKept) {
 }
 
 TEST_P(BusContract, ALeaseEndsUnlessItIsInProgress) {
-  reopen(1s);
+  reopen(2s);
   open_inbox();
-  EXPECT_EQ(inbox_->lease(), 1s);
+  EXPECT_EQ(inbox_->lease(), 2s);
   publish({message("slow"), message("forgotten")});
   auto got = fetch(10);
   ASSERT_EQ(got.size(), 2U);
   const auto since = std::chrono::steady_clock::now();
   const auto keep_alive = [](Inbox& in, const Delivery& delivery) -> asio::awaitable<void> {
     asio::steady_timer timer(co_await asio::this_coro::executor);
-    for (int i = 0; i < 12; ++i) {
+    for (int i = 0; i < 20; ++i) {
       in.in_progress(delivery);
-      timer.expires_after(250ms);
+      timer.expires_after(200ms);
       co_await timer.async_wait(asio::use_awaitable);
     }
   };
@@ -224,14 +224,14 @@ TEST_P(BusContract, ALeaseEndsUnlessItIsInProgress) {
   auto again = fetch(10);
   ASSERT_EQ(again.size(), 1U);
   EXPECT_EQ(again[0].message.body, "forgotten");
-  EXPECT_GE(std::chrono::steady_clock::now() - since, 900ms);
+  EXPECT_GE(std::chrono::steady_clock::now() - since, 1900ms);
   inbox_->acknowledge(again[0]);
   EXPECT_FALSE(kept);
   loop_.run_until([&] { return kept; });
   again = fetch(10);  // now it is let go of
   ASSERT_EQ(again.size(), 1U);
   EXPECT_EQ(again[0].message.body, "slow");
-  EXPECT_GE(std::chrono::steady_clock::now() - since, 3s);
+  EXPECT_GE(std::chrono::steady_clock::now() - since, 4s);
 }
 
 TEST_P(BusContract, CloseEndsAWaitingFetch) {
