@@ -19,8 +19,9 @@ std::vector<monitoring::Pair> Hearing::look(monitoring::Time now) {
     const bool is_out = parts_.outages.is_out(pair.source);
     monitoring::Time since = bus ? now : last_look_;
     if (is_out) since = std::min(since, parts_.status.last_answer_of(pair.source).value_or(since));
-    if (parts_.ledger.set_hearing(parts_.ledger.add_pair(pair), bus && !is_out, since, now))
-      heard_again.push_back(pair);
+    const auto id = parts_.ledger.add_pair(pair);
+    parts_.ledger.set_hearing(id, bus && !is_out, since, now);
+    if (parts_.ledger.takes_search(id)) heard_again.push_back(pair);
   }
   if (bus) last_look_ = now;
   return heard_again;

@@ -92,6 +92,7 @@ void Ledger::reconciled(PairId pair, Time as_of) {
   if (!account.sure_until) return;
   if (account.hears && as_of >= account.unsure_as_of) {
     account.sure_until.reset();
+    account.search_wanted = false;
   } else {
     account.sure_until = std::max(*account.sure_until, as_of);
   }
@@ -103,15 +104,17 @@ void Ledger::unsure(PairId pair, Time since, Time seen) {
   account.unsure_as_of = std::max(account.unsure_as_of, seen);
 }
 
-bool Ledger::set_hearing(PairId pair, bool hears, Time since, Time now) {
+void Ledger::set_hearing(PairId pair, bool hears, Time since, Time now) {
   Account& account = accounts_.at(pair);
-  if (!hears) {
-    if (std::exchange(account.hears, false)) unsure(pair, since, now);
-    return false;
-  }
-  if (std::exchange(account.hears, true)) return false;
+  if (std::exchange(account.hears, hears) == hears) return;
+  if (!hears) return unsure(pair, since, now);
   account.unsure_as_of = std::max(account.unsure_as_of, now);
-  return account.reconciled;
+  account.search_wanted = true;
+}
+
+bool Ledger::takes_search(PairId pair) {
+  Account& account = accounts_.at(pair);
+  return account.hears && account.reconciled && std::exchange(account.search_wanted, false);
 }
 
 // Until when every push is at the target, going by what is known: what was pushed and brought a

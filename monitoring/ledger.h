@@ -74,8 +74,11 @@ class Ledger {
   void unsure(PairId pair, Time since, Time seen);
   // Whether pushes of this pair reach us; `since`: until when they did for certain. While they do
   // not, the pair is unsure, and stays so until it was reconciled as of a time after they did
-  // again: true where that is wanted from now on.
-  bool set_hearing(PairId pair, bool hears, Time since, Time now);
+  // again.
+  void set_hearing(PairId pair, bool hears, Time since, Time now);
+  // Whether such a reconciliation is wanted now: true once for each time that pushes reach us
+  // again. Not before the first one.
+  bool takes_search(PairId pair);
 
   struct Report {
     Pair pair;
@@ -104,6 +107,7 @@ class Ledger {
     std::optional<Time> newest_done;  // of its pushes
     bool reconciled = false;
     bool hears = true;
+    bool search_wanted = false;
     std::optional<Time> sure_until;  // none: until now
     Time unsure_as_of{};             // reconciled as of then or later, it is sure again
     std::optional<Time> last_success;

@@ -168,24 +168,34 @@ TEST_F(LedgerTest, KnowsUntilWhenOnlyOnceReconciled) {
 }
 
 TEST_F(LedgerTest, StandsStillWhilePushesDoNotReachUsAndUntilTheyWereSearchedFor) {
-  EXPECT_FALSE(ledger.set_hearing(pair, true, at(1), at(1)));
+  ledger.set_hearing(pair, true, at(1), at(1));
   ledger.reconciled(pair, at(1));
-  EXPECT_FALSE(ledger.set_hearing(pair, false, at(30), at(31)));
-  EXPECT_FALSE(ledger.set_hearing(pair, false, at(40), at(41)));
+  EXPECT_FALSE(ledger.takes_search(pair));
+  ledger.set_hearing(pair, false, at(30), at(31));
+  ledger.set_hearing(pair, false, at(40), at(41));
   EXPECT_EQ(*report(50).replicated_until, at(30));
   ledger.reconciled(pair, at(50));
   EXPECT_EQ(*report(55).replicated_until, at(50)) << "what it saw is there";
-  EXPECT_TRUE(ledger.set_hearing(pair, true, at(60), at(60))) << "search for what was missed";
-  EXPECT_FALSE(ledger.set_hearing(pair, true, at(61), at(61)));
+  EXPECT_FALSE(ledger.takes_search(pair)) << "not yet";
+  ledger.set_hearing(pair, true, at(60), at(60));
+  EXPECT_TRUE(ledger.takes_search(pair));
+  EXPECT_FALSE(ledger.takes_search(pair)) << "once is enough";
   ledger.reconciled(pair, at(59));
   EXPECT_EQ(*report(65).replicated_until, at(59)) << "that search began before";
   ledger.reconciled(pair, at(60));
   EXPECT_EQ(*report(70).replicated_until, at(69));
 }
 
-TEST_F(LedgerTest, WantsNoSearchWhereNobodyHasLookedYet) {
-  ledger.set_hearing(pair, false, at(30), at(31));
-  EXPECT_FALSE(ledger.set_hearing(pair, true, at(60), at(60)));
+// An event that was refused while the daemon started: the first pass began before.
+TEST_F(LedgerTest, WantsASearchOnceTheFirstPassHasEnded) {
+  ledger.set_hearing(pair, false, at(0), at(31));
+  ledger.set_hearing(pair, true, at(60), at(60));
+  EXPECT_FALSE(ledger.takes_search(pair)) << "nobody has looked yet";
+  ledger.reconciled(pair, at(30));
+  EXPECT_EQ(*report(70).replicated_until, at(30));
+  EXPECT_TRUE(ledger.takes_search(pair));
+  ledger.reconciled(pair, at(71));
+  EXPECT_EQ(*report(80).replicated_until, at(79));
 }
 
 TEST_F(LedgerTest, StandsStillWhereSomethingIsLeftAlone) {
