@@ -107,6 +107,7 @@ struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
                            MHD_RequestTerminationCode);
 
   MHD_Result begin(MHD_Connection* connection, const char* url, const char* method, void** slot);
+  [[nodiscard]] HttpResponse too_large() const;
   MHD_Result take(MHD_Connection* connection, Exchange& exchange, std::string_view data);
   MHD_Result handle(MHD_Connection* connection, const std::shared_ptr<Exchange>& exchange);
   static MHD_Result answer(MHD_Connection* connection, const HttpResponse& response);
@@ -218,11 +219,18 @@ MHD_Result HttpServer::State::begin(MHD_Connection* connection, const char* url,
   std::size_t bytes = 0;
   const std::string& text = length->second;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bytes);
-  if (error == std::errc() && bytes > limits.body_bytes) {
-    return answer(connection,
-                  refusal(413, fmt::format("a body may have at most {} bytes", limits.body_bytes)));
-  }
+  if (error != std::errc() || bytes <= limits.body_bytes) return MHD_YES;
+  exchange->response = too_large();
+  // A client that sends without asking first sees no answer before it has sent everything: closing
+  // the connection under it would be all that it sees.
+  const bool asks_first = exchange->request.headers.contains("expect");
+  if (asks_first || bytes > limits.thrown_away_bytes)
+    return answer(connection, *exchange->response);
   return MHD_YES;
+}
+
+HttpResponse HttpServer::State::too_large() const {
+  return refusal(413, fmt::format("a body may have at most {} bytes", limits.body_bytes));
 }
 
 // A body over a limit is read to its end and thrown away, so that the client sees the answer.
@@ -230,8 +238,7 @@ MHD_Result HttpServer::State::take(MHD_Connection*, Exchange& exchange, std::str
   if (std::chrono::steady_clock::now() - exchange.started > limits.whole_body) return MHD_NO;
   if (exchange.response) return MHD_YES;
   if (exchange.charged + data.size() > limits.body_bytes) {
-    exchange.response =
-        refusal(413, fmt::format("a body may have at most {} bytes", limits.body_bytes));
+    exchange.response = too_large();
   } else if (bodies_bytes + data.size() > limits.bodies_bytes) {
     exchange.response = refusal(503, "too many requests at once");
   } else {

@@ -31,7 +31,10 @@ struct HttpResponse {
 };
 
 struct HttpServerLimits {
-  std::size_t body_bytes = 16UL << 20U;     // more is answered 413
+  std::size_t body_bytes = 16UL << 20U;  // more is answered 413
+  // Of a body that is over the limit, so much is read and thrown away before it is answered; one
+  // that is declared to be larger is answered at once and the connection closed.
+  std::size_t thrown_away_bytes = 64UL << 20U;
   std::size_t bodies_bytes = 128UL << 20U;  // of all requests together; more is answered 503
   std::size_t header_bytes = 64UL << 10U;
   unsigned connections = 1024;

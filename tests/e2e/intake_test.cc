@@ -104,7 +104,8 @@ TEST_F(IntakeTest, KnowsItsPaths) {
 
 TEST_F(IntakeTest, BoundsBodiesAndEvents) {
   start();
-  EXPECT_EQ(post("/intake/source", std::string((16UL << 20U) + 1, ' ')), 413);
+  for (int i = 0; i < 20; ++i)  // whoever sends it all without asking sees the answer, too
+    EXPECT_EQ(post("/intake/source", std::string((16UL << 20U) + 1, ' ')), 413);
   std::string many = R"({"events":[{"action":"pull"})";
   for (int i = 0; i < 10'000; ++i) many += R"(,{"action":"pull"})";
   EXPECT_EQ(post("/intake/source", many + "]}"), 413);
