@@ -59,6 +59,7 @@ class Reconciler {
     std::uint64_t extra = 0;
     std::uint64_t conflict = 0;
     std::uint64_t broken = 0;      // that one of both sides answers with an error
+    std::uint64_t unlisted = 0;    // repositories that the target could not list
     Proven proven;                 // in the repository that is being compared
     std::set<std::string> found;   // images that differ, as the source names them
     bool is_listed = true;         // that repository

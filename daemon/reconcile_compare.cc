@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "daemon/reconcile.h"
+#include "replicator/base/broken.h"
 #include "replicator/oci/referrers_tag.h"
 
 // What a pass compares: the tags that a rule matches, at both sides.
@@ -9,7 +10,9 @@ namespace transship {
 namespace {
 
 constexpr std::size_t looks_at_once = 16;
-constexpr std::uint64_t broken_tags_max = 16;  // in a pass; with more, the registry is broken
+// In a pass; with more, the registry is broken, or lets us in nowhere.
+constexpr std::uint64_t broken_tags_max = 16;
+constexpr std::uint64_t broken_repositories_max = 16;
 // A target's worker is given no more than this by reconciliation: fresh pushes and memory come
 // first.
 constexpr std::size_t waiting_images_max = 1000;
@@ -32,12 +35,15 @@ asio::awaitable<Result<void>> Reconciler::compare_all(const config::Rule& rule,
                                                       ExtraSearch* extras) {
   auto repositories = co_await repositories_of(rule);
   if (!repositories) co_return fail(repositories.error());
+  std::uint64_t broken = 0;
   for (const std::string& name : *repositories) {
     if (stopping_) break;
     auto repository = oci::Repository::parse(name);
     if (!repository) continue;  // a name that no registry may have is nothing that we could copy
     auto compared = co_await compare_repository(rule, sides, std::move(*repository), extras);
-    if (!compared && !is_of_one_repository(compared.error())) co_return fail(compared.error());
+    if (!compared &&
+        (!is_of_one_repository(compared.error()) || ++broken > broken_repositories_max))
+      co_return fail(compared.error());
     for (Side& side : sides) {
       if (compared || side.failure) continue;
       side.failure = compared.error();
@@ -86,7 +92,9 @@ asio::awaitable<void> Reconciler::list_target(const config::Rule& rule, Side& si
                   .list_tags(std::move(*target_repository));
   if (!tags) {
     side.is_listed = false;
-    (is_of_one_repository(tags.error()) ? side.failure : side.error) = tags.error();
+    const bool goes_on =
+        is_of_one_repository(tags.error()) && ++side.unlisted <= broken_repositories_max;
+    (goes_on ? side.failure : side.error) = tags.error();
   } else if (*tags) {
     side.tags.insert((*tags)->begin(), (*tags)->end());
   }
@@ -178,8 +186,7 @@ bool Reconciler::is_of_one_repository(const Error& error) {
 asio::awaitable<void> Reconciler::found_broken(const config::Rule& rule, Side& side,
                                                oci::Repository repository, oci::Tag tag,
                                                Error error, bool incomplete) {
-  const bool may_be_of_all = error.kind == ErrorKind::transient;
-  if (!may_be_of_all || ++side.broken <= broken_tags_max)
+  if (!is_broken(error) || ++side.broken <= broken_tags_max)
     co_return co_await found_different(rule, side, repository, tag, incomplete);
   side.error = std::move(error);
 }

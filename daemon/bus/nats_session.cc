@@ -130,7 +130,7 @@ void NatsState::listen(jsOptions& options) const {
 void NatsState::on_change(natsConnection* connection, void* number) {
   const auto state = find(number);
   if (!state) return;
-  ++state->times_lost_;  // nothing else changes
+  ++state->times_lost_;  // a reconnect counts too: it was lost before
   state->take(connection);
 }
 
