@@ -69,6 +69,15 @@ void Worker::accept_remove(const events::Event& event, const std::shared_ptr<Hel
 asio::awaitable<void> Worker::accept_lost(const config::Rule& rule, std::string repository,
                                           std::optional<std::string> digest, Ticket ticket) {
   const auto generation = shared_.generations.now();  // keeps the rule
+  // What is being copied is remembered only at its end, and may have looked at the source before
+  // the delete: each is looked at once more.
+  for (const auto& [key, item] : queue_.items()) {
+    if (item->state != WorkItem::State::running || item->names.rule != rule.name ||
+        item->source_repository.str() != repository || item->is_referrer())
+      continue;
+    ++ticket.held->open;
+    add_ticket(*item, ticket);
+  }
   std::size_t found = 0;
   const PlacedBy by = PlacedBy::of(generation->config, rule, target_name_);
   for (const PlacedTag& tag : co_await shared_.placed.in_repository(by, repository)) {

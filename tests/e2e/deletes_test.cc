@@ -189,12 +189,39 @@ TEST_F(ToldDeletes, AnEventMayNameTheManifestOrTheRepositoryAlone) {
   EXPECT_TRUE(done());
 }
 
+// Its digest alone says what is gone, and the memory of what was put does not know the tag yet.
+TEST_F(ToldDeletes, AManifestThatGoesWhileItsTagIsPutGoes) {
+  start(/*takes_tags=*/true);
+  const TestImage image = make_image(1);
+  std::atomic<bool> over = false;
+  source.set_fault([&](const HostRequest& request) -> std::optional<HostReply> {
+    if (request.method != "HEAD" || !request.path.ends_with("/manifests/v1") || !at_target("v1") ||
+        over.exchange(true))
+      return std::nullopt;
+    // It is the look after the tag was put; just after its answer the manifest goes.
+    source.drop_tag("team/app", "v1");
+    tell("delete", {{"digest", image.digest()}});
+    push_tag("v2", make_image(2));
+    EXPECT_TRUE(eventually([&] { return at_target("v2"); })) << "the event before it was taken";
+    return HostReply{200,
+                     {{"Content-Type", image.media_type},
+                      {"Docker-Content-Digest", image.digest()},
+                      {"Content-Length", std::to_string(image.manifest.size())}},
+                     {}};
+  });
+  push_tag("v1", image);
+  EXPECT_TRUE(eventually([&] { return over && !at_target("v1"); })) << daemon->log();
+  EXPECT_TRUE(at_target("v2"));
+  EXPECT_TRUE(done());
+}
+
 TEST_F(ToldDeletes, WithIgnoreADeleteCostsNothing) {
   // Without referrers, for which the source is looked at once more after each copy.
   start(/*takes_tags=*/true, "at_start: false, interval: 7d", "ignore, referrers: false");
   push_tag("v1", make_image(1));
-  ASSERT_TRUE(eventually([&] { return at_target("v1"); }));
-  ASSERT_TRUE(done());
+  ASSERT_TRUE(eventually([&] {
+    return daemon->log().find("copied team/app:v1") != std::string::npos;
+  })) << daemon->log();
   source.forget_seen();
   target->forget_seen();
   delete_tag("v1");
