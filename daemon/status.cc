@@ -108,15 +108,12 @@ std::optional<monitoring::Time> Status::last_answer_of(const std::string& regist
 void Status::request_done(std::string_view registry, std::string_view method, int code,
                           std::chrono::duration<double> seconds) {
   const auto seen = registries_.find(registry);
-  if (seen != registries_.end()) {
-    if (code != 0) {
-      seen->second = {true, true, {}, now()};
-    } else if (seen->second.reachable) {
-      seen->second.reachable = false;
-      seen->second.error = fmt::format("a {} request got no answer", method);
-    }
-  }
+  if (seen != registries_.end() && code != 0) seen->second = {true, true, {}, now()};
   metrics_.request_done(registry, method, code, seconds);
+}
+
+void Status::request_unanswered(std::string_view registry, const Error& error) {
+  set_unreachable(std::string(registry), error.message);
 }
 
 // What a registry that is configured no more still answers is nobody's business.

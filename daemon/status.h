@@ -46,6 +46,7 @@ class Status final : public Observer {
   // The engine's side, handed on to the metrics.
   void request_done(std::string_view registry, std::string_view method, int code,
                     std::chrono::duration<double> seconds) override;
+  void request_unanswered(std::string_view registry, const Error& error) override;
   void certificate_seen(std::string_view registry, std::chrono::sys_seconds end) override;
   void request_retried(std::string_view registry, std::string_view reason) override;
   void blob_done(std::string_view source, std::string_view target, BlobOutcome outcome,

@@ -188,7 +188,15 @@ function put_rows(body, rows) {
   while (body.rows.length > rows.length) body.rows[body.rows.length - 1].remove();
 }
 
+// A target that does not answer is bad news whatever else holds. A source is not: its pairs say since when they are unsure.
 function verdict_of(status) {
+  const [kind, words] = standing_of(status);
+  const away = status.registries.filter((registry) => registry.error && status.pairs.some((pair) => pair.target === registry.name));
+  if (!away.length) return [kind, words];
+  return ["bad", `${away.map((registry) => registry.name).join(", ")} ${away.length > 1 ? "do" : "does"} not answer. ${words}`];
+}
+
+function standing_of(status) {
   const pairs = status.pairs;
   if (pairs.length === 0) return ["warn", "Nothing to do: no rule has a target here"];
   const dead = pairs.reduce((sum, pair) => sum + pair.dead_letters, 0);
@@ -205,6 +213,8 @@ function verdict_of(status) {
   const unsure = Math.max(...pairs.map(unsure_seconds));
   if (unsure) return ["warn", `In step ${duration(unsure)} ago; what was pushed since may be missing`];
   const moving = pairs.reduce((sum, pair) => sum + pair.pending_images, 0);
+  const failing = pairs.filter((pair) => pair.pending_images && pair.last_error).length;
+  if (failing) return ["warn", `In step, but for ${plural(moving, "fresh image")}: the last try failed`];
   return ["good", moving ? `In step, but for ${plural(moving, "fresh image")}` : "In step"];
 }
 

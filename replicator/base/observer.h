@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "replicator/base/error.h"
+
 namespace transship {
 
 enum class BlobOutcome { copied, mounted, present, resumed };
@@ -17,6 +19,8 @@ class Observer {
   // One HTTP request to a registry ended; `code` is its status, 0 where nobody answered.
   virtual void request_done(std::string_view /*registry*/, std::string_view /*method*/,
                             int /*code*/, std::chrono::duration<double> /*seconds*/) {}
+  // Nobody answered that request: the registry may be down.
+  virtual void request_unanswered(std::string_view /*registry*/, const Error&) {}
   // The registry's own certificate, as of an answer, stops being valid then.
   virtual void certificate_seen(std::string_view /*registry*/, std::chrono::sys_seconds /*end*/) {}
   // The same request is sent again, because of `reason`: "token", "throttled" …

@@ -130,10 +130,16 @@ asio::awaitable<Result<Transport::Sent>> Transport::send_once(const Call& call,
   auto exchange = client_.start(std::move(*request));
   auto head = co_await exchange.head();
   if (head) learn_from(url, *head);
-  observer_.request_done(options_.name, call.method, head ? head->status : 0,
-                         std::chrono::steady_clock::now() - started);
+  tell(call.method, head, started);
   if (!head) co_return fail(head.error());
   co_return Sent{std::move(*head), std::move(exchange), std::move(authorization)};
+}
+
+void Transport::tell(std::string_view method, const Result<http::ResponseHead>& head,
+                     std::chrono::steady_clock::time_point started) {
+  if (!head && head.error().unanswered) observer_.request_unanswered(options_.name, head.error());
+  observer_.request_done(options_.name, method, head ? head->status : 0,
+                         std::chrono::steady_clock::now() - started);
 }
 
 // What other hosts say, to which blobs are redirected, is no word of the registry's.
@@ -249,8 +255,7 @@ asio::awaitable<Result<Transport::Upload>> Transport::start_upload(Call call) {
 
 asio::awaitable<Result<Answer>> Transport::settle(Upload upload) {
   auto head = co_await upload.exchange.head();
-  observer_.request_done(options_.name, upload.method, head ? head->status : 0,
-                         std::chrono::steady_clock::now() - upload.started);
+  tell(upload.method, head, upload.started);
   if (!head) co_return fail(head.error());
   learn_from(upload.url, *head);
   bool token_renewed = false;

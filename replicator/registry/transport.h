@@ -115,6 +115,8 @@ class Transport {
   [[nodiscard]] Result<http::Url> redirected(const http::Url& from,
                                              const http::ResponseHead& head) const;
   [[nodiscard]] bool is_own(const http::Url& url) const;
+  void tell(std::string_view method, const Result<http::ResponseHead>& head,
+            std::chrono::steady_clock::time_point started);
   void learn_from(const http::Url& url, const http::ResponseHead& head);
   void learn_load(const http::Url& url, const http::ResponseHead& head);
 

@@ -7,6 +7,11 @@
 namespace transship::testing {
 namespace {
 
+// Its kind and its words, once the page is there.
+constexpr const char* verdict =
+    "((shown) => shown ? `${shown.className}: ${shown.textContent}` : '')"
+    "(document.querySelector('#verdict'))";
+
 class Browsed : public TwoRegistries {
  protected:
   void SetUp() override {
@@ -46,6 +51,25 @@ TEST_P(Browsed, ShowsRulesDeadLettersAndWhyAnImageIsNotThere) {
   const std::string there = page("/#image=team/app:good&target=eu-west");
   EXPECT_NE(there.find("It is there: the target shows what the source shows."), std::string::npos);
   EXPECT_NE(there.find(good), std::string::npos);
+}
+
+TEST_P(Browsed, TurnsRedWhileATargetDoesNotAnswer) {
+  const std::string first = push(source_->url(), "team/app", "v1", make_image(1));
+  ASSERT_TRUE(arrives("team/app", "v1", first)) << daemon_->log();
+  ASSERT_EQ(http("POST", daemon_->url() + "/api/v1/reconcile", "{}").status, 202);
+  Browser browser(daemon_->url() + "/");
+  EXPECT_TRUE(eventually([&] { return browser.evaluate(verdict) == "good: In step"; }));
+  target_->stop();
+  const std::string second = push(source_->url(), "team/app", "v2", make_image(2));
+  EXPECT_TRUE(eventually([&] {
+    return browser.evaluate(verdict) ==
+           "bad: eu-west does not answer. In step, but for 1 fresh image: the last try failed";
+  })) << browser.evaluate(verdict);
+  EXPECT_TRUE(browser.shows("Failed to connect to 127.0.0.1")) << "why it is thought so";
+  target_->start();
+  EXPECT_TRUE(arrives("team/app", "v2", second)) << daemon_->log();
+  EXPECT_TRUE(eventually([&] { return browser.evaluate(verdict) == "good: In step"; }))
+      << browser.evaluate(verdict);
 }
 
 TEST_P(Browsed, AsksForTheTokenWhereOneIsNeeded) {
