@@ -12,6 +12,7 @@ HttpResponse message(int status, std::string_view text) {
   HttpResponse response;
   response.status = status;
   response.body = nlohmann::json{{"message", text}}.dump() + "\n";
+  if (status == 503) response.headers.emplace_back("Retry-After", "2");
   if (status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
   return response;
 }
@@ -76,8 +77,10 @@ Result<Api::Keys> Api::read_keys(const config::Config& config) {
   return keys;
 }
 
-bool Api::may_use_api(const HttpRequest& request) {
-  return !keys_.tokens || keys_.tokens->accepts(bearer_token(request));
+// Only a token that is surely wrong is 401: some senders of events drop on 4xx.
+HttpResponse Api::refuse_token(const Tokens& tokens, std::string_view how) {
+  if (!tokens.are_known()) return message(503, "the token file cannot be read, or holds no token");
+  return message(401, "a valid token is needed: " + std::string(how));
 }
 
 asio::awaitable<HttpResponse> Api::answer(HttpRequest request) {
@@ -85,8 +88,8 @@ asio::awaitable<HttpResponse> Api::answer(HttpRequest request) {
   bool found = false;
   HttpResponse response = open_to_all(request, found);
   if (found) co_return response;
-  if (!may_use_api(request))
-    co_return message(401, "a valid token is needed: Authorization: Bearer …");
+  if (keys_.tokens && !keys_.tokens->accepts(bearer_token(request)))
+    co_return refuse_token(*keys_.tokens, "Authorization: Bearer …");
   co_return co_await for_operators(std::move(request));
 }
 
@@ -96,11 +99,11 @@ asio::awaitable<HttpResponse> Api::intake(HttpRequest request) {
   const config::Registry* registry = generation->config.find_registry(name);
   const auto own = keys_.of_registries.find(name);
   Tokens* tokens = own != keys_.of_registries.end() ? own->second.get() : keys_.tokens.get();
-  if (tokens != nullptr && !intake_token_accepted(*tokens, request)) {
-    co_return message(401, "a valid token is needed: Authorization: Bearer …, or ?token=…");
-  }
+  if (tokens != nullptr && !intake_token_accepted(*tokens, request))
+    co_return refuse_token(*tokens, "Authorization: Bearer …, or ?token=…");
   if (registry == nullptr) co_return message(404, "the configuration has no registry of that name");
-  co_return co_await parts_.intake.take(*registry, std::move(request));
+  co_return co_await parts_.intake.take(*registry, generation->fleet.registry(name).host(),
+                                        std::move(request));
 }
 
 // What monitoring asks for, and the page without its figures, need no token.

@@ -51,7 +51,7 @@ class Api {
   HttpResponse open_to_all(const HttpRequest& request, bool& found);
   asio::awaitable<HttpResponse> for_operators(HttpRequest request);
   HttpResponse reconcile(const HttpRequest& request);
-  [[nodiscard]] bool may_use_api(const HttpRequest& request);
+  static HttpResponse refuse_token(const Tokens& tokens, std::string_view how);
 
   const Generations& generations_;
   Parts parts_;

@@ -100,6 +100,7 @@ struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
   void run();
   void arm();
 
+  static std::size_t unescape(void* self, MHD_Connection*, char* text);
   static MHD_Result on_request(void* self, MHD_Connection* connection, const char* url,
                                const char* method, const char* version, const char* data,
                                std::size_t* size, void** exchange);
@@ -135,7 +136,7 @@ Result<void> HttpServer::State::start(const std::string& host, std::uint16_t por
       MHD_OPTION_LISTEN_SOCKET, *socket, MHD_OPTION_NOTIFY_COMPLETED, &State::on_completed, this,
       MHD_OPTION_CONNECTION_LIMIT, limits.connections, MHD_OPTION_CONNECTION_TIMEOUT,
       static_cast<unsigned>(limits.idle.count()), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-      limits.header_bytes, MHD_OPTION_END);
+      limits.header_bytes, MHD_OPTION_UNESCAPE_CALLBACK, &State::unescape, this, MHD_OPTION_END);
   if (daemon == nullptr) {
     ::close(*socket);
     return fail(ErrorKind::invalid,
@@ -188,6 +189,12 @@ void HttpServer::State::arm() {
       if (self && !error) self->run();
     });
   }
+}
+
+// A NUL would end the text for us in the middle: with one it stays as it was sent, and names
+// nothing.
+std::size_t HttpServer::State::unescape(void*, MHD_Connection*, char* text) {
+  return std::strstr(text, "%00") != nullptr ? std::strlen(text) : MHD_http_unescape(text);
 }
 
 MHD_Result HttpServer::State::on_request(void* self, MHD_Connection* connection, const char* url,

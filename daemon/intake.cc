@@ -35,11 +35,11 @@ HttpResponse allow_sender(const HttpRequest& request) {
 
 }  // namespace
 
-std::string_view outcome_of(events::Action action) {
-  switch (action) {
+std::string_view outcome_of(const events::Event& event, std::string_view host) {
+  switch (event.action) {
     case events::Action::push:
     case events::Action::remove:
-      return "accepted";
+      return event.host && *event.host != host ? "ignored" : "accepted";
     case events::Action::malformed:
       return "malformed";
     default:
@@ -47,7 +47,8 @@ std::string_view outcome_of(events::Action action) {
   }
 }
 
-Intake::Sorted Intake::sort(const config::Registry& registry, const HttpRequest& request) {
+Intake::Sorted Intake::sort(const config::Registry& registry, std::string_view host,
+                            const HttpRequest& request) {
   const events::Dialect dialect = *events::dialect_named(to_string(registry.events.format));
   events::Headers headers;
   for (const auto& [name, value] : request.headers) {
@@ -59,7 +60,7 @@ Intake::Sorted Intake::sort(const config::Registry& registry, const HttpRequest&
     bool hint_travels = false;
     for (const events::Event& event : part.events) {
       sorted.too_many = sorted.too_many || event.over_limit;
-      const std::string_view outcome = outcome_of(event.action);
+      const std::string_view outcome = outcome_of(event, host);
       if (outcome == "accepted") {
         ++wanted;
         continue;
@@ -88,7 +89,8 @@ Intake::Sorted Intake::sort(const config::Registry& registry, const HttpRequest&
   return sorted;
 }
 
-asio::awaitable<HttpResponse> Intake::take(const config::Registry& registry, HttpRequest request) {
+asio::awaitable<HttpResponse> Intake::take(const config::Registry& registry, std::string host,
+                                           HttpRequest request) {
   if (request.method == "OPTIONS") co_return allow_sender(request);
   if (request.method != "POST") {
     HttpResponse response = message(405, "events are sent with POST");
@@ -96,22 +98,21 @@ asio::awaitable<HttpResponse> Intake::take(const config::Registry& registry, Htt
     co_return response;
   }
   const events::Dialect dialect = *events::dialect_named(to_string(registry.events.format));
-  if (auto answer = events::handshake_answer(dialect, request.body)) {
-    HttpResponse response;
-    response.body = std::move(*answer);
-    co_return response;
-  }
-  if (!status_.takes_events()) {
+  // A handshake may come with events beside it, and needs its answer also while the bus is away.
+  auto handshake = events::handshake_answer(dialect, request.body);
+  const auto no_bus = [this] {
     ++refused_;
-    co_return message(503, "the message bus cannot be reached; send it again");
-  }
-  Sorted sorted = sort(registry, request);
+    return message(503, "the message bus cannot be reached; send it again");
+  };
+  if (!handshake && !status_.takes_events()) co_return no_bus();
+  Sorted sorted = sort(registry, host, request);
   if (sorted.too_many) {
     co_return message(413,
                       fmt::format("a body may hold at most {} events", events::Limits{}.events));
   }
   std::size_t accepted = 0;
   if (!sorted.messages.empty()) {
+    if (!status_.takes_events()) co_return no_bus();
     auto published = co_await bus_.publish(std::move(sorted.messages));
     if (!published) {
       const bool too_large = published.error().kind == ErrorKind::invalid;
@@ -130,6 +131,10 @@ asio::awaitable<HttpResponse> Intake::take(const config::Registry& registry, Htt
     }
   }
   HttpResponse response;
+  if (handshake) {
+    response.body = std::move(*handshake);
+    co_return response;
+  }
   response.status = 202;
   response.body = nlohmann::json{{"accepted", accepted}}.dump() + "\n";
   co_return response;

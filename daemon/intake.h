@@ -17,8 +17,9 @@ namespace transship {
 // daemon that took it.
 inline constexpr std::string_view intake_header = "transship-intake";
 
-// The outcome label of transship_events_total for an event of this kind.
-std::string_view outcome_of(events::Action action);
+// The outcome label of transship_events_total for an event that the registry on this host[:port]
+// sent. One that tells of another host's images moves none.
+std::string_view outcome_of(const events::Event& event, std::string_view host);
 
 // Takes registries' webhooks: 202 once every event of a body is durable on the bus. A body that is
 // malformed or of no interest is counted, logged and answered 202 too, since a sender may repeat
@@ -36,7 +37,9 @@ class Intake {
         instance_(std::move(instance)),
         take_hint_(std::move(take_hint)) {}
 
-  asio::awaitable<HttpResponse> take(const config::Registry& registry, HttpRequest request);
+  // `host`: the registry's own host[:port].
+  asio::awaitable<HttpResponse> take(const config::Registry& registry, std::string host,
+                                     HttpRequest request);
 
   // How many bodies were answered with 503. Their senders may send them again, or not.
   [[nodiscard]] std::uint64_t refused() const { return refused_; }
@@ -47,7 +50,7 @@ class Intake {
     std::vector<std::size_t> events;  // how many that count as accepted each message holds
     bool too_many = false;
   };
-  Sorted sort(const config::Registry& registry, const HttpRequest& request);
+  Sorted sort(const config::Registry& registry, std::string_view host, const HttpRequest& request);
 
   bus::Bus& bus_;
   const Status& status_;

@@ -1,9 +1,9 @@
 #pragma once
 
-#include <chrono>
+#include <sys/stat.h>
+
 #include <filesystem>
 #include <optional>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -12,22 +12,27 @@
 
 namespace transship {
 
-// The tokens of one file, one a line; any of them is accepted, so that they can be rotated. Looked
-// at again after a while, so that a new one needs no restart.
+// The tokens of one file, one a line; any of them is accepted, so that they can be rotated. Read
+// again once the file is another one, so that a new token needs no restart.
 class Tokens {
  public:
   explicit Tokens(std::filesystem::path file) : file_(std::move(file)) {}
 
-  // Reads the file. Errors: invalid (it cannot be read, or holds no token).
+  // Reads the file. Errors: invalid (it cannot be read, or holds no token); the tokens that were
+  // known stay in force.
   Result<void> load();
   // Takes as long for a wrong token as for a right one.
   [[nodiscard]] bool accepts(std::string_view token);
+  // What is accepted is what the file holds: it could be read, and held a token.
+  [[nodiscard]] bool are_known() const { return loaded_; }
 
  private:
-  static constexpr std::chrono::seconds read_again_after{5};
+  void load_if_changed();
+
   std::filesystem::path file_;
   std::vector<Secret> tokens_;
-  std::chrono::steady_clock::time_point loaded_at_;
+  struct stat seen_ = {};  // the file as it was looked at last; zeros where there was none
+  bool loaded_ = false;
 };
 
 }  // namespace transship

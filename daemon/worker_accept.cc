@@ -50,15 +50,14 @@ void Worker::accept(bus::Delivery delivery) {
   const auto from = message.headers.find(std::string(intake_header));
   const bool is_own = from != message.headers.end() && from->second == shared_.instance;
   const bool counts = !is_own && target_name_ == shared_.generations.routes().targets().front();
+  const std::string host = shared_.generations.now()->fleet.registry(registry->name).host();
   for (const events::Message& part : events::parse(*dialect, message.body, message.headers)) {
     for (const events::Event& event : part.events) {
-      const bool foreign =
-          event.host &&
-          *event.host != shared_.generations.now()->fleet.registry(registry->name).host();
-      if (counts)
-        shared_.metrics.events_seen(registry->name, foreign ? "ignored" : outcome_of(event.action));
-      if (event.action == events::Action::push && !foreign) accept_push(event, held);
-      if (event.action == events::Action::remove && !foreign) accept_remove(event, held);
+      const auto outcome = outcome_of(event, host);
+      if (counts) shared_.metrics.events_seen(registry->name, outcome);
+      const bool wanted = outcome == "accepted";
+      if (event.action == events::Action::push && wanted) accept_push(event, held);
+      if (event.action == events::Action::remove && wanted) accept_remove(event, held);
       // Old ones tell of images that have come by now.
       if (event.action == events::Action::blob_push &&
           bus::Clock::now() - held->delivery.stored_at < Prefetch::hint_life) {

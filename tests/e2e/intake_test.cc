@@ -86,8 +86,53 @@ TEST_F(IntakeTest, CountsEachEventByWhatBecameOfIt) {
       << daemon->log();
 }
 
+TEST_F(IntakeTest, AnotherHostsEventIsIgnored) {
+  start(", events: {format: gar}");
+  const std::string host = source.url().substr(std::string("http://").size());
+  const std::string digest = source.hold("team/app", "v1", make_image(1));
+  const auto event = [&](const std::string& of) {
+    return fmt::format(
+        R"({{"action":"INSERT","digest":"{0}/team/app@{1}","tag":"{0}/team/app:v1"}})", of, digest);
+  };
+  EXPECT_EQ(post("/intake/source", event("elsewhere.example.com")), 202);
+  EXPECT_EQ(events("ignored"), 1);
+  EXPECT_EQ(events("accepted"), 0);
+  EXPECT_EQ(post("/intake/source", event(host)), 202);
+  EXPECT_EQ(events("accepted"), 1);
+  EXPECT_TRUE(eventually([&] { return target.digest_of("team/app", "v1") == digest; }))
+      << daemon->log();
+}
+
+TEST_F(IntakeTest, AHandshakeIsAnsweredAndWhatComesWithItIsTaken) {
+  start(", events: {format: acr}");
+  const std::string digest = source.hold("team/app", "v1", make_image(1));
+  const Json asks{{"id", "h"},
+                  {"eventType", "Microsoft.EventGrid.SubscriptionValidationEvent"},
+                  {"data", {{"validationCode", "the-code"}}}};
+  const Json pushed{{"id", "p"},
+                    {"eventType", "Microsoft.ContainerRegistry.ImagePushed"},
+                    {"data",
+                     {{"action", "push"},
+                      {"target",
+                       {{"mediaType", oci::media_type::oci_manifest},
+                        {"digest", digest},
+                        {"repository", "team/app"},
+                        {"tag", "v1"}}}}}};
+  const auto answer =
+      http("POST", daemon->url() + "/intake/source", Json::array({pushed, asks}).dump());
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(Json::parse(answer.body), (Json{{"validationResponse", "the-code"}}));
+  EXPECT_EQ(events("accepted"), 1);
+  EXPECT_EQ(events("ignored"), 1);
+  EXPECT_TRUE(eventually([&] { return target.digest_of("team/app", "v1") == digest; }))
+      << daemon->log();
+}
+
 TEST_F(IntakeTest, KnowsItsPaths) {
   start();
+  for (const char* cut : {"/%00", "/healthz%00x", "/metrics%00"})
+    EXPECT_EQ(http("GET", daemon->url() + cut).status, 404) << cut;
+  EXPECT_EQ(post("/intake/source%00x", "{}"), 404);
   EXPECT_EQ(post("/intake/nobody", "{}"), 404);
   EXPECT_EQ(http("GET", daemon->url() + "/intake/source").status, 405);
   EXPECT_EQ(http("GET", daemon->url() + "/nowhere").status, 404);
@@ -136,6 +181,15 @@ TEST_F(IntakeTest, AsksForTheRightToken) {
   EXPECT_EQ(post("/intake/source?token=own-token", nothing), 202);
   EXPECT_EQ(post("/intake/target?token=own-token", nothing), 401);
   EXPECT_EQ(post("/intake/target", nothing, {"Authorization: Bearer new-token"}), 202);
+  // Another one holds at once. One that cannot be read is our trouble, and drops nobody's event.
+  write_file(directory / "own", "next-token\n");
+  EXPECT_EQ(post("/intake/source?token=next-token", nothing), 202);
+  EXPECT_EQ(post("/intake/source?token=own-token", nothing), 401);
+  write_file(directory / "own", "");
+  EXPECT_EQ(post("/intake/source?token=next-token", nothing), 202) << "known before";
+  EXPECT_EQ(post("/intake/source?token=last-token", nothing), 503);
+  write_file(directory / "own", "own-token\n");
+  EXPECT_EQ(post("/intake/source?token=last-token", nothing), 401);
   EXPECT_EQ(daemon->log().find("own-token"), std::string::npos);
   const auto asked =
       run({TRANSSHIP_PROGRAM, "status", "--config", daemon->config_file(), "--output", "json"});

@@ -68,7 +68,7 @@ class HearingTest : public ::testing::Test {
                    std::string(64, 'a') + R"("}}]})";
     int code = 0;
     asio::co_spawn(
-        loop, intake.take(*generations.config().find_registry("a"), request),
+        loop, intake.take(*generations.config().find_registry("a"), {}, request),
         [&](const std::exception_ptr&, const HttpResponse& response) { code = response.status; });
     loop.run();
     loop.restart();
