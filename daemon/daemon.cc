@@ -71,7 +71,7 @@ Daemon::Daemon(asio::io_context& loop, const config::Config& config, std::string
       dead_letters_api_(dead_letters_, generations_,
                         [this](const bus::DeadLetter& letter) { return retry(letter); }),
       outages_(loop.get_executor(), config.retry.for_daemon(),
-               {[this](const std::string& registry) { return ping(registry); },
+               {[this](const std::string& registry) { return probe(registry); },
                 [this](asio::awaitable<void> part) { spawn(std::move(part)); },
                 [this](const std::string& registry, bool out) {
                   for (const auto& worker : workers_) worker->registry_changed(registry, out);
@@ -262,10 +262,10 @@ asio::awaitable<void> Daemon::reach_registries() {
 }
 
 // One that the configuration has no more is not asked: nobody waits for it.
-asio::awaitable<Result<void>> Daemon::ping(std::string registry) {
+asio::awaitable<Result<void>> Daemon::probe(std::string registry) {
   const auto generation = generations_.now();
   if (generation->config.find_registry(registry) == nullptr) co_return Result<void>{};
-  co_return co_await generation->fleet.registry(registry).ping();
+  co_return co_await generation->fleet.registry(registry).check_access();
 }
 
 // Asks until there is an answer once; later, its requests tell.
@@ -273,8 +273,8 @@ asio::awaitable<void> Daemon::reach(std::string registry) {
   std::chrono::milliseconds wait = first_pause;
   bool told = false;
   while (!stopping_ && !status_.was_reached(registry)) {
-    auto reached = co_await ping(registry);
-    if (reached) {
+    auto reached = co_await probe(registry);
+    if (reached || !reached.error().unanswered) {
       status_.set_reachable(registry);
       break;
     }

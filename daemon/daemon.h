@@ -35,7 +35,7 @@ class Daemon {
   bool retry(const bus::DeadLetter& letter);
   bool take_hint(const BlobHint& hint);
   [[nodiscard]] Worker* worker_of(const std::string& target) const;
-  asio::awaitable<Result<void>> ping(std::string registry);
+  asio::awaitable<Result<void>> probe(std::string registry);
   asio::awaitable<void> feed_watchdog();
   Worker& start_worker(std::string target, std::unique_ptr<bus::Inbox> inbox);
 

@@ -159,7 +159,7 @@ asio::awaitable<void> Reconciler::pass(const config::Rule& rule, std::vector<Sid
 void Reconciler::report(const Side& side, Clock::duration took) {
   if (side.error) {
     failed_.emplace(side.pair.rule, side.pair.target);
-    if (side.error->unanswered) {  // by which of them, a probe finds out
+    if (may_be_outage(*side.error)) {  // of which of them, a probe finds out
       shared_.outages.suspect(side.pair.source);
       shared_.outages.suspect(side.pair.target);
     }

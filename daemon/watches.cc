@@ -73,7 +73,8 @@ asio::awaitable<void> Daemon::watch_registries() {
     for (const config::Registry& registry : generation->config.registries) {
       if (stopping_ || outages_.is_out(registry.name)) continue;
       const auto answered = status_.last_answer_of(registry.name);
-      if (answered && now() - *answered > quiet_max) outages_.suspect(registry.name);
+      if (answered && now() - *answered > quiet_max)
+        outages_.suspect(registry.name, Outages::Doubt::answers);
     }
   }
 }

@@ -151,8 +151,13 @@ asio::awaitable<void> Worker::process(WorkItem& item) {
   }
   if (result.error().kind == ErrorKind::cancelled && stopping_) co_return;
   for (Ticket& ticket : tickets) ticket.seen_before = true;
-  note_failure(item, result.error());
-  if (!is_given_up(item, result.error())) co_return retry_later(item, result.error());
+  Error error = std::move(result.error());
+  // The image is not to blame where nothing is served at all.
+  if (!error.unanswered && may_be_outage(error))
+    error.unanswered = co_await shared_.outages.confirm(item.names.source) ||
+                       co_await shared_.outages.confirm(item.names.target);
+  note_failure(item, error);
+  if (!is_given_up(item, error)) co_return retry_later(item, error);
   auto given_up = co_await give_up(item, tickets);
   if (!given_up) co_return retry_later(item, given_up.error());
   for (const Ticket& ticket : std::exchange(tickets, {})) settle(ticket);

@@ -27,14 +27,6 @@ std::string Registry::path(const oci::Repository& repository, std::string_view r
   return fmt::format("/v2/{}/{}", repository.str(), rest);
 }
 
-asio::awaitable<Result<void>> Registry::ping() {
-  Call call;
-  call.target = "/v2/";
-  auto answer = co_await transport_.send(std::move(call));
-  if (!answer && answer.error().unanswered) co_return fail(answer.error());
-  co_return Result<void>{};
-}
-
 asio::awaitable<Result<void>> Registry::check_access() {
   Call call;
   call.target = "/v2/";

@@ -1,5 +1,6 @@
 // A registry that is down is probed, and what needs it waits as a whole. On real parts.
 #include "tests/e2e/two_registries.h"
+#include "tests/support/memory_registry.h"
 
 namespace transship::testing {
 namespace {
@@ -142,6 +143,97 @@ TEST_P(OutageOfAnotherSource, LeavesRoomForThoseThatAnswer) {
   EXPECT_TRUE(eventually([&] {
     return metric(R"(transship_oldest_pending_seconds{rule="other",target="eu-west"})") == 0;
   }));
+}
+
+// What stands in front of a registry may answer when it is down.
+class OutageWithAnswers : public ::testing::TestWithParam<int> {
+ protected:
+  void start(const std::string& retry) {
+    daemon.emplace(TRANSSHIP_PROGRAM,
+                   fmt::format("registries:\n  us-east: {{url: '{}'}}\n  eu-west: {{url: '{}'}}\n"
+                               "retry: {{attempts: 2, first_pause: 10ms, longest_pause: {}}}\n"
+                               "reconcile: {{at_start: false, interval: 7d}}\n"
+                               "rules:\n  - {{name: all, source: us-east, targets: [eu-west], "
+                               "repositories: '**', referrers: false}}\n",
+                               source.url(), target.url(), retry));
+    ASSERT_TRUE(daemon->wait_until_ready()) << daemon->log();
+  }
+  void push(const std::string& tag, std::uint64_t seed) {
+    const std::string digest = source.hold("team/app", tag, make_image(seed));
+    const nlohmann::json body{{"events",
+                               {{{"id", tag},
+                                 {"action", "push"},
+                                 {"target",
+                                  {{"repository", "team/app"},
+                                   {"mediaType", "application/vnd.oci.image.manifest.v1+json"},
+                                   {"tag", tag},
+                                   {"digest", digest}}}}}}};
+    ASSERT_EQ(http("POST", daemon->url() + "/intake/us-east", body.dump()).status, 202);
+  }
+  double dead_letters() {
+    return daemon->metric(R"(transship_dead_letters{target="eu-west"})").value_or(-1);
+  }
+  double failed() {
+    return daemon->metric(R"(transship_images_total{outcome="failed",rule="all",target="eu-west"})")
+        .value_or(-1);
+  }
+
+  MemoryRegistry source;
+  MemoryRegistry target;
+  std::optional<DaemonProcess> daemon;
+};
+
+INSTANTIATE_TEST_SUITE_P(Code, OutageWithAnswers, ::testing::Values(500, 502, 503, 429),
+                         ::testing::PrintToStringParamName());
+
+TEST_P(OutageWithAnswers, UsesUpNoImagesTries) {
+  constexpr int images = 4;
+  start("100ms");
+  std::atomic<bool> out = true;
+  target.set_fault([&](const HostRequest&) -> std::optional<HostReply> {
+    return out ? std::optional(HostReply{GetParam(), {}, "down"}) : std::nullopt;
+  });
+  for (int i = 0; i < images; ++i) push("v" + std::to_string(i), static_cast<std::uint64_t>(i));
+  // More probes than an image has tries, and what was tried when they showed no end.
+  const auto probes = [&] { return target.count("GET", "/v2/"); };
+  ASSERT_TRUE(eventually([&] { return probes() >= 3 && failed() >= 4; })) << daemon->log();
+  EXPECT_EQ(dead_letters(), 0) << daemon->log();
+  out = false;
+  ASSERT_TRUE(eventually([&] {
+    for (int i = 0; i < images; ++i)
+      if (target.digest_of("team/app", "v" + std::to_string(i)).empty()) return false;
+    return true;
+  })) << daemon->log();
+  EXPECT_EQ(dead_letters(), 0);
+}
+
+// Where the probe alone is answered with errors, what is wanted is there after all.
+TEST_P(OutageWithAnswers, OfTheProbeAloneEndsByItself) {
+  start("100ms");
+  std::atomic<int> failures = 3;
+  target.set_fault([&](const HostRequest& request) -> std::optional<HostReply> {
+    if (request.path == "/v2/" || (request.method == "POST" && failures-- > 0))
+      return HostReply{GetParam(), {}, "down"};
+    return std::nullopt;
+  });
+  push("v1", 1);
+  EXPECT_TRUE(eventually([&] { return !target.digest_of("team/app", "v1").empty(); }))
+      << daemon->log();
+}
+
+TEST_P(OutageWithAnswers, OfTheSourceUsesUpNoImagesTries) {
+  start("100ms");
+  std::atomic<bool> out = true;
+  source.set_fault([&](const HostRequest&) -> std::optional<HostReply> {
+    return out ? std::optional(HostReply{GetParam(), {}, "down"}) : std::nullopt;
+  });
+  push("v1", 1);
+  ASSERT_TRUE(eventually([&] { return source.count("GET", "/v2/") >= 3 && failed() >= 3; }))
+      << daemon->log();
+  EXPECT_EQ(dead_letters(), 0) << daemon->log();
+  out = false;
+  EXPECT_TRUE(eventually([&] { return !target.digest_of("team/app", "v1").empty(); }))
+      << daemon->log();
 }
 
 }  // namespace

@@ -33,7 +33,7 @@ class OutagesTest : public ::testing::Test {
               ++probes;
               if (probes < answers_at) {
                 Error error;
-                error.unanswered = true;
+                error.unanswered = !answers_with_errors;
                 co_return fail(error);
               }
               co_return Result<void>{};
@@ -48,6 +48,7 @@ class OutagesTest : public ::testing::Test {
   asio::io_context loop;
   int probes = 0;
   int answers_at = 1;
+  bool answers_with_errors = false;
   std::vector<std::string> changes;
   Outages outages{loop.get_executor(), {8, milliseconds(1), milliseconds(4)}, parts()};
 };
@@ -68,6 +69,41 @@ TEST_F(OutagesTest, IsProbedByOneUntilItAnswers) {
   EXPECT_EQ(probes, 4);
   EXPECT_EQ(changes, (std::vector<std::string>{"eu out", "eu back"}));
   EXPECT_FALSE(outages.is_out("eu"));
+}
+
+TEST_F(OutagesTest, OneThatServesNobodyIsOutAndTriedOnceMoreNowAndThen) {
+  answers_with_errors = true;
+  answers_at = 1'000'000;
+  outages.suspect("eu", Outages::Doubt::answers);
+  loop.run();
+  loop.restart();
+  EXPECT_TRUE(changes.empty()) << "it answers";
+  outages.suspect("eu");
+  loop.run();  // until the longest pause is over
+  EXPECT_GT(probes, 2);
+  EXPECT_EQ(changes, (std::vector<std::string>{"eu out", "eu back"}));
+}
+
+TEST_F(OutagesTest, WhoAsksHearsOfTheFirstProbe) {
+  std::vector<bool> heard;
+  const auto ask = [&] {
+    asio::co_spawn(loop, outages.confirm("eu"),
+                   [&](const std::exception_ptr&, bool out) { heard.push_back(out); });
+  };
+  ask();
+  ask();
+  loop.run();
+  loop.restart();
+  EXPECT_EQ(heard, (std::vector<bool>{false, false}));
+  probes = 0;
+  answers_at = 5;
+  ask();
+  ask();
+  while (heard.size() < 4) loop.run_one();
+  EXPECT_EQ(heard, (std::vector<bool>{false, false, true, true}));
+  EXPECT_LT(probes, answers_at) << "the first of them told";
+  loop.run();
+  EXPECT_EQ(changes, (std::vector<std::string>{"eu out", "eu back"}));
 }
 
 TEST_F(OutagesTest, TheEndOfTheDaemonEndsTheProbes) {
