@@ -65,8 +65,15 @@ asio::awaitable<Result<void>> Registry::pages(std::string target, Scopes scopes,
     if (!accept.empty()) call.headers.emplace_back("Accept", accept);
     auto answer = co_await transport_.send(std::move(call));
     if (!answer) co_return fail(answer.error().with_context(fmt::format("{}: {}", doing, name())));
-    if (answer->head.status != 200)
-      co_return fail(co_await transport_.error_of(std::move(*answer), doing));
+    if (answer->head.status != 200) {
+      Error error = co_await transport_.error_of(std::move(*answer), doing);
+      // That there is no such list would have been the answer to the first page.
+      if (page > 0 && error.kind == ErrorKind::not_found) {
+        error.kind = ErrorKind::invalid;
+        error.message += " to a page that it named itself";
+      }
+      co_return fail(std::move(error));
+    }
     const auto next = next_link(answer->head);
     auto body = co_await answer->exchange.read_all(page_bytes_max);
     if (!body) co_return fail(body.error().with_context(context));

@@ -278,6 +278,18 @@ TEST_F(EngineRegistryTest, PagesWithoutEndAreAnError) {
   EXPECT_LE(pages, 3);
 }
 
+TEST_F(EngineRegistryTest, AListThatBreaksOffIsNoListThatIsNotThere) {
+  HttpHost host([](const HostRequest& request) {
+    if (request.query.contains("last")) return HostReply{404, {}, {}};
+    return HostReply{
+        200, {{"Link", R"(</v2/a/tags/list?last=b>; rel="next")"}}, R"({"tags":["b"]})"};
+  });
+  const auto tags = loop_.run(connect("host", host.url()).list_tags(repository("a")));
+  ASSERT_FALSE(tags);
+  EXPECT_EQ(tags.error().kind, ErrorKind::invalid);
+  EXPECT_NE(tags.error().message.find("404"), std::string::npos) << tags.error().message;
+}
+
 TEST_F(EngineRegistryTest, AListThatNobodyAnswersSaysWhoseItIs) {
   HttpHost host([](const HostRequest&) { return HostReply{}; });
   auto& registry = connect("eu-west", host.url());
