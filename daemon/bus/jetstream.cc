@@ -46,6 +46,16 @@ asio::awaitable<Result<std::unique_ptr<Inbox>>> JetStream::open_inbox(std::strin
   co_return make_jetstream_inbox(link_, std::move(target), *lease);
 }
 
+asio::awaitable<Result<void>> JetStream::check_inbox(std::string target) {
+  co_return co_await answered<void>([link = link_, target](auto done) {
+    link->call([link, target, d = std::move(done)]() mutable {
+      auto session = link->usable_session();
+      if (!session) return d.complete(fail(session.error()));
+      d.complete(link->check_present_consumer(**session, target));
+    });
+  });
+}
+
 asio::awaitable<Result<void>> JetStream::forget_other_inboxes(std::set<std::string>) {
   co_return Result<void>();
 }

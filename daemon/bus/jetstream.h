@@ -44,6 +44,8 @@ class JetStream final : public Bus {
   asio::awaitable<Result<std::vector<Published>>> publish(std::vector<Message> messages) override;
   // `invalid`: the consumer that is there cannot keep the promises.
   asio::awaitable<Result<std::unique_ptr<Inbox>>> open_inbox(std::string target) override;
+  // The consumer that is there is looked at, and none is made. Errors: as open_inbox().
+  asio::awaitable<Result<void>> check_inbox(std::string target);
   asio::awaitable<Result<void>> forget_other_inboxes(std::set<std::string> targets_kept) override;
   DeadLetters& dead_letters() override { return *dead_letters_; }
   [[nodiscard]] std::vector<std::string> warnings() const override;

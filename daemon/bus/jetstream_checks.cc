@@ -48,10 +48,35 @@ Result<void> check_subjects(const jsStreamConfig& stream, const JetStreamOptions
   return {};
 }
 
+// A full stream takes no more events. Under limits retention nothing but age makes room again.
+Result<void> check_discard_new(const jsStreamConfig& stream, const JetStreamOptions& options,
+                               std::vector<std::string>& warnings) {
+  const bool is_limited = stream.MaxMsgs > 0 || stream.MaxBytes > 0 || stream.MaxMsgsPerSubject > 0;
+  if (!is_limited || stream.Retention != js_LimitsPolicy) return {};
+  const std::string limits =
+      fmt::format("(max_msgs {}, max_bytes {}, max_msgs_per_subject {}, discard new)",
+                  stream.MaxMsgs, stream.MaxBytes, stream.MaxMsgsPerSubject);
+  if (stream.MaxAge <= 0) {
+    return refuse("stream", options.stream,
+                  fmt::format("takes no event any more once it is full, for ever {}: set max_age, "
+                              "or discard old",
+                              limits));
+  }
+  if (limited_below(stream.MaxMsgs, messages_wanted) ||
+      limited_below(stream.MaxBytes, bytes_wanted) ||
+      limited_below(stream.MaxMsgsPerSubject, messages_wanted)) {
+    warnings.push_back(fmt::format(
+        "the stream '{}' takes no event while it is full, until the oldest are old enough {}: "
+        "registries are answered 503 then",
+        options.stream, limits));
+  }
+  return {};
+}
+
 // What a limit on the number or size of messages does to events that nobody has acted on.
 Result<void> check_limits(const jsStreamConfig& stream, const JetStreamOptions& options,
                           std::vector<std::string>& warnings) {
-  if (stream.Discard != js_DiscardOld) return {};
+  if (stream.Discard != js_DiscardOld) return check_discard_new(stream, options, warnings);
   if (limited_below(stream.MaxMsgs, messages_min) || limited_below(stream.MaxBytes, bytes_min) ||
       limited_below(stream.MaxMsgsPerSubject, messages_min)) {
     return refuse("stream", options.stream,

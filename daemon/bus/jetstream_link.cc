@@ -137,14 +137,33 @@ bool JetStreamLink::waits_for_peers() {
   return now - std::chrono::steady_clock::duration(first) < options_.peers_patience;
 }
 
+// Null where there is none.
+Result<ConsumerInfo> JetStreamLink::present_consumer(const NatsSession& session,
+                                                     const std::string& name) {
+  jsConsumerInfo* raw = nullptr;
+  jsErrCode code{};
+  const natsStatus s = js_GetConsumerInfo(&raw, session.context(), options_.stream.c_str(),
+                                          name.c_str(), nullptr, &code);
+  if (s == NATS_NOT_FOUND || code == JSConsumerNotFoundErr) return ConsumerInfo();
+  ConsumerInfo info(raw);
+  if (s != NATS_OK) return fail(nats_error(s, code, fmt::format("the consumer '{}'", name)));
+  return info;
+}
+
+Result<void> JetStreamLink::check_present_consumer(const NatsSession& session,
+                                                   const std::string& target) {
+  auto info = present_consumer(session, consumer_name(target));
+  if (!info) return fail(info.error());
+  if (!*info) return {};
+  return check_consumer(*(*info)->Config, options_);
+}
+
 Result<ConsumerInfo> JetStreamLink::ensure_consumer(const NatsSession& session,
                                                     const std::string& target) {
   const std::string name = consumer_name(target);
-  const char* stream = options_.stream.c_str();
-  jsConsumerInfo* raw = nullptr;
-  jsErrCode code{};
-  natsStatus s = js_GetConsumerInfo(&raw, session.context(), stream, name.c_str(), nullptr, &code);
-  if (s == NATS_NOT_FOUND || code == JSConsumerNotFoundErr) {
+  auto info = present_consumer(session, name);
+  if (!info) return info;
+  if (!*info) {
     jsConsumerConfig config;
     jsConsumerConfig_Init(&config);
     config.Durable = name.c_str();
@@ -156,12 +175,14 @@ Result<ConsumerInfo> JetStreamLink::ensure_consumer(const NatsSession& session,
     config.MaxAckPending = ack_pending_max;
     // A stream may take more than our subjects; a server before 2.10 filters by one.
     if (options_.subjects.size() == 1) config.FilterSubject = options_.subjects.front().c_str();
-    code = {};
-    s = js_AddConsumer(&raw, session.context(), stream, &config, nullptr, &code);
+    jsConsumerInfo* raw = nullptr;
+    jsErrCode code{};
+    const natsStatus s =
+        js_AddConsumer(&raw, session.context(), options_.stream.c_str(), &config, nullptr, &code);
+    *info = ConsumerInfo(raw);
+    if (s != NATS_OK) return fail(nats_error(s, code, fmt::format("the consumer '{}'", name)));
   }
-  ConsumerInfo info(raw);
-  if (s != NATS_OK) return fail(nats_error(s, code, fmt::format("the consumer '{}'", name)));
-  if (auto good = check_consumer(*info->Config, options_); !good) return fail(good.error());
+  if (auto good = check_consumer(*(*info)->Config, options_); !good) return fail(good.error());
   return info;
 }
 

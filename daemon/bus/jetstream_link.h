@@ -50,6 +50,8 @@ class JetStreamLink {
   // Makes the stream or the consumer of a target when missing, and checks it. May wait.
   Result<void> ensure_stream(const NatsSession& session);
   Result<ConsumerInfo> ensure_consumer(const NatsSession& session, const std::string& target);
+  // Makes none. May wait.
+  Result<void> check_present_consumer(const NatsSession& session, const std::string& target);
   // Makes a stream whose name and subjects are set: kept in files, and where the server is one of a
   // cluster, by three servers, so that the loss of one loses nothing. `transient` while the cluster
   // has fewer; after `peers_patience` it makes do with what there is. May wait.
@@ -79,6 +81,7 @@ class JetStreamLink {
   void stop();
 
  private:
+  Result<ConsumerInfo> present_consumer(const NatsSession& session, const std::string& name);
   struct Kept {
     std::thread thread;
     std::shared_ptr<std::atomic<bool>> ended;

@@ -18,7 +18,21 @@ namespace {
 struct Reached {
   std::string what;
   std::optional<Error> error;
+  std::vector<std::string> warnings = {};
 };
+
+// The stream, and the consumers that this configuration's daemon would use.
+asio::awaitable<Reached> reach_bus(bus::JetStream& bus, const config::Config& config) {
+  Reached reached{"bus jetstream", std::nullopt};
+  auto good = co_await bus.open();
+  const Routes routes(config);
+  for (const std::string& target : routes.targets()) {
+    if (good) good = co_await bus.check_inbox(target);
+  }
+  if (!good) reached.error = good.error();
+  reached.warnings = bus.warnings();
+  co_return reached;
+}
 
 // Where an operator should look.
 std::string with_hint(const config::Registry& registry, const Error& error) {
@@ -49,8 +63,7 @@ asio::awaitable<std::vector<Reached>> reach_all(http::Client& client,
     if (jetstream->credentials_file)
       options.credentials_file = jetstream->credentials_file->string();
     bus::JetStream bus(std::move(options));
-    auto opened = co_await bus.open();
-    all.push_back({"bus jetstream", opened ? std::nullopt : std::optional(opened.error())});
+    all.push_back(co_await reach_bus(bus, config));
     co_await bus.close();
   }
   co_return all;
@@ -66,10 +79,13 @@ void print(const Common& common, const std::vector<Reached>& all) {
         line["error"] = {{"kind", to_string(reached.error->kind)},
                          {"message", reached.error->message}};
       }
+      if (!reached.warnings.empty()) line["warnings"] = reached.warnings;
       fmt::print("{}\n", line.dump());
-    } else {
-      fmt::print("{}: {}\n", reached.what, reached.error ? reached.error->message : "ok");
+      continue;
     }
+    fmt::print("{}: {}\n", reached.what, reached.error ? reached.error->message : "ok");
+    for (const std::string& warning : reached.warnings)
+      fmt::print("{}: warning: {}\n", reached.what, warning);
   }
 }
 

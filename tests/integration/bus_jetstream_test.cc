@@ -403,6 +403,7 @@ TEST_F(JetStreamTest, AStreamThatCannotKeepThePromisesIsRefused) {
       {[](auto& c) { c.NoAck = true; }, "no_ack"},
       {[](auto& c) { c.MaxMsgs = 10; }, "max_msgs"},
       {[](auto& c) { c.MaxMsgsPerSubject = 1; }, "max_msgs_per_subject"},
+      {[](auto& c) { c.MaxMsgs = 1'000'000, c.Discard = js_DiscardNew; }, "max_age"},
       {[](auto& c) { c.Subjects = other; }, "registry.events.>"},
   };
   for (const Case& each : cases) {
@@ -429,6 +430,18 @@ TEST_F(JetStreamTest, AStreamThatWeakensThePromisesIsWarnedOf) {
   EXPECT_EQ(bus.max_message_bytes(), 4096U - 1024U);
 }
 
+TEST_F(JetStreamTest, AStreamThatMayBeFullForAWhileIsWarnedOf) {
+  make_stream([](jsStreamConfig& c) {
+    c.MaxAge = std::chrono::nanoseconds(48h).count();
+    c.MaxMsgs = 5000;
+    c.Discard = js_DiscardNew;
+  });
+  JetStream bus(options());
+  ASSERT_TRUE(loop_.run(bus.open()));
+  ASSERT_EQ(bus.warnings().size(), 1U);
+  EXPECT_NE(bus.warnings()[0].find("discard new"), std::string::npos) << bus.warnings()[0];
+}
+
 TEST_F(JetStreamTest, AConsumerThatCannotKeepThePromisesIsRefused) {
   EXPECT_TRUE(open_inbox_after([](jsConsumerConfig&) {}));
   const auto refuse = [&](const std::string& word, const auto& change) {
@@ -444,6 +457,18 @@ TEST_F(JetStreamTest, AConsumerThatCannotKeepThePromisesIsRefused) {
          [](jsConsumerConfig& c) { c.AckWait = std::chrono::nanoseconds(31s).count(); });
   refuse("headers", [](jsConsumerConfig& c) { c.HeadersOnly = true; });
   refuse("filter_subject", [](jsConsumerConfig& c) { c.FilterSubject = "registry.events.one"; });
+  // To look at it makes none.
+  JetStream bus(options());
+  ASSERT_TRUE(loop_.run(bus.open()));
+  expect_refused(loop_.run(bus.check_inbox("eu-west")), "filter_subject");
+  EXPECT_TRUE(loop_.run(bus.check_inbox("eu-north")));
+  as_operator([](jsCtx* context, jsErrCode* code) {
+    jsConsumerInfo* none = nullptr;
+    EXPECT_EQ(
+        js_GetConsumerInfo(&none, context, "REGISTRY_EVENTS", "transship-eu-north", nullptr, code),
+        NATS_NOT_FOUND);
+    return NATS_OK;
+  });
 }
 
 TEST(JetStreamSubjects, CoverByTheRulesOfNats) {
