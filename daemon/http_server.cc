@@ -13,6 +13,7 @@
 #include <asio/steady_timer.hpp>
 #include <charconv>
 #include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -21,6 +22,8 @@ namespace transship {
 namespace {
 
 constexpr int listen_backlog = 512;
+constexpr std::chrono::seconds patience_when_full{1};
+constexpr std::size_t piece_bytes_worth_a_place = 1024;  // of a body
 
 HttpResponse refusal(int status, std::string_view message) {
   HttpResponse response{
@@ -90,7 +93,11 @@ std::uint16_t port_of(int socket) {
 // something happened.
 struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
   State(asio::any_io_executor on, Handler handle, HttpServerLimits bounds)
-      : executor(std::move(on)), handler(std::move(handle)), limits(bounds), timer(executor) {}
+      : executor(std::move(on)),
+        handler(std::move(handle)),
+        limits(bounds),
+        timer(executor),
+        relief(executor) {}
   ~State() { stop(); }
   State(const State&) = delete;
   State& operator=(const State&) = delete;
@@ -100,11 +107,15 @@ struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
   void run();
   void arm();
 
+  static void on_connection(void* self, MHD_Connection* connection, void** context,
+                            MHD_ConnectionNotificationCode code);
+  void came_on(MHD_Connection* connection, bool is_answered = false);
+  void relieve();
   static std::size_t unescape(void* self, MHD_Connection*, char* text);
   static MHD_Result on_request(void* self, MHD_Connection* connection, const char* url,
                                const char* method, const char* version, const char* data,
                                std::size_t* size, void** exchange);
-  static void on_completed(void* self, MHD_Connection*, void** exchange,
+  static void on_completed(void* self, MHD_Connection* connection, void** exchange,
                            MHD_RequestTerminationCode);
 
   MHD_Result begin(MHD_Connection* connection, const char* url, const char* method, void** slot);
@@ -125,6 +136,15 @@ struct HttpServer::State : std::enable_shared_from_this<HttpServer::State> {
   std::uint16_t listening_port = 0;
   std::size_t bodies_bytes = 0;
   std::set<std::shared_ptr<Exchange>> suspended;
+  using Clock = std::chrono::steady_clock;
+  struct Client {
+    Clock::time_point since;   // it came, sent its headers, its body, or was answered
+    bool is_answered = false;  // it waits for us
+    bool is_shut = false;
+  };
+  std::map<MHD_Connection*, Client> clients;
+  asio::steady_timer relief;
+  bool relief_is_near = false;
 };
 
 Result<void> HttpServer::State::start(const std::string& host, std::uint16_t port) {
@@ -136,7 +156,8 @@ Result<void> HttpServer::State::start(const std::string& host, std::uint16_t por
       MHD_OPTION_LISTEN_SOCKET, *socket, MHD_OPTION_NOTIFY_COMPLETED, &State::on_completed, this,
       MHD_OPTION_CONNECTION_LIMIT, limits.connections, MHD_OPTION_CONNECTION_TIMEOUT,
       static_cast<unsigned>(limits.idle.count()), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-      limits.header_bytes, MHD_OPTION_UNESCAPE_CALLBACK, &State::unescape, this, MHD_OPTION_END);
+      limits.header_bytes, MHD_OPTION_UNESCAPE_CALLBACK, &State::unescape, this,
+      MHD_OPTION_NOTIFY_CONNECTION, &State::on_connection, this, MHD_OPTION_END);
   if (daemon == nullptr) {
     ::close(*socket);
     return fail(ErrorKind::invalid,
@@ -158,6 +179,7 @@ void HttpServer::State::stop() {
   suspended.clear();
   MHD_run(daemon);
   timer.cancel();
+  relief.cancel();
   epoll->release();
   epoll.reset();
   MHD_stop_daemon(std::exchange(daemon, nullptr));
@@ -191,6 +213,60 @@ void HttpServer::State::arm() {
   }
 }
 
+void HttpServer::State::on_connection(void* self, MHD_Connection* connection, void**,
+                                      MHD_ConnectionNotificationCode code) {
+  auto& state = *static_cast<State*>(self);
+  if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+    state.clients.erase(connection);
+    return;
+  }
+  state.clients.emplace(connection, Client{Clock::now()});
+  state.relieve();
+}
+
+void HttpServer::State::came_on(MHD_Connection* connection, bool is_answered) {
+  const auto client = clients.find(connection);
+  if (client == clients.end()) return;
+  client->second.since = Clock::now();
+  client->second.is_answered = is_answered;
+}
+
+// The places are few, and a client that sends a byte now and then keeps one for as long as it
+// likes. Before they are all taken, those go that have come on least, until half of them are free;
+// not who waits for our answer, and nobody at once.
+void HttpServer::State::relieve() {
+  if (stopping || relief_is_near || clients.size() < limits.connections * 3 / 4) return;
+  const auto now = Clock::now();
+  std::vector<std::pair<Clock::time_point, MHD_Connection*>> slow;
+  std::size_t staying = 0;
+  for (const auto& [connection, client] : clients) {
+    staying += client.is_shut ? 0 : 1;
+    if (!client.is_shut && !client.is_answered && now - client.since >= patience_when_full)
+      slow.emplace_back(client.since, connection);
+  }
+  std::sort(slow.begin(), slow.end());
+  for (const auto& [since, connection] : slow) {
+    if (staying-- <= limits.connections / 2) break;
+    clients[connection].is_shut = true;
+    ::shutdown(MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,
+               SHUT_RDWR);
+  }
+  // One run closes them, and the next one takes connections again.
+  for (int runs = 0; runs < 2 && !slow.empty(); ++runs) {
+    asio::post(executor, [weak = weak_from_this()] {
+      if (const auto self = weak.lock()) self->run();
+    });
+  }
+  relief_is_near = true;
+  relief.expires_after(patience_when_full);
+  relief.async_wait([weak = weak_from_this()](asio::error_code error) {
+    const auto self = weak.lock();
+    if (!self || error) return;
+    self->relief_is_near = false;
+    self->relieve();
+  });
+}
+
 // A NUL would end the text for us in the middle: with one it stays as it was sent, and names
 // nothing.
 std::size_t HttpServer::State::unescape(void*, MHD_Connection*, char* text) {
@@ -214,6 +290,7 @@ MHD_Result HttpServer::State::on_request(void* self, MHD_Connection* connection,
 
 MHD_Result HttpServer::State::begin(MHD_Connection* connection, const char* url, const char* method,
                                     void** slot) {
+  came_on(connection);
   auto exchange = std::make_shared<Exchange>();
   exchange->request.method = method;
   exchange->request.path = url;
@@ -241,7 +318,9 @@ HttpResponse HttpServer::State::too_large() const {
 }
 
 // A body over a limit is read to its end and thrown away, so that the client sees the answer.
-MHD_Result HttpServer::State::take(MHD_Connection*, Exchange& exchange, std::string_view data) {
+MHD_Result HttpServer::State::take(MHD_Connection* connection, Exchange& exchange,
+                                   std::string_view data) {
+  if (data.size() >= piece_bytes_worth_a_place) came_on(connection);
   if (std::chrono::steady_clock::now() - exchange.started > limits.whole_body) return MHD_NO;
   if (exchange.response) return MHD_YES;
   if (exchange.charged + data.size() > limits.body_bytes) {
@@ -263,6 +342,7 @@ MHD_Result HttpServer::State::handle(MHD_Connection* connection,
   // What the last run reads is answered in it: none may be suspended when libmicrohttpd is stopped.
   if (stopping) return answer(connection, is_stopping());
   exchange->connection = connection;
+  came_on(connection, /*is_answered=*/true);
   suspended.insert(exchange);
   MHD_suspend_connection(connection);
   asio::co_spawn(
@@ -271,6 +351,7 @@ MHD_Result HttpServer::State::handle(MHD_Connection* connection,
         const auto self = weak.lock();
         if (!self || self->suspended.erase(exchange) == 0) return;
         exchange->response = thrown ? refusal(500, "internal error") : std::move(response);
+        self->came_on(exchange->connection);
         MHD_resume_connection(exchange->connection);
         // Many answers may come at once; one run serves them all.
         if (std::exchange(self->run_posted, true)) return;
@@ -296,8 +377,9 @@ MHD_Result HttpServer::State::answer(MHD_Connection* connection, const HttpRespo
   return queued;
 }
 
-void HttpServer::State::on_completed(void* self, MHD_Connection*, void** slot,
+void HttpServer::State::on_completed(void* self, MHD_Connection* connection, void** slot,
                                      MHD_RequestTerminationCode) {
+  static_cast<State*>(self)->came_on(connection);
   auto* exchange = static_cast<std::shared_ptr<Exchange>*>(*slot);
   if (exchange == nullptr) return;
   static_cast<State*>(self)->bodies_bytes -= (*exchange)->charged;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -197,26 +198,56 @@ TEST_F(IntakeTest, AsksForTheRightToken) {
   EXPECT_EQ(Json::parse(asked.output)["pairs"][0]["rule"], "r");
 }
 
-TEST_F(IntakeTest, SlowClientsBlockNobody) {
-  start();
-  std::vector<int> sockets;
-  for (int i = 0; i < 200; ++i) {
-    const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+// As many connections, each with half of a request.
+class SlowClients {
+ public:
+  SlowClients(const std::string& url, int count) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = htons(
-        static_cast<std::uint16_t>(std::stoi(daemon->url().substr(daemon->url().rfind(':') + 1))));
-    ASSERT_EQ(::connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-    const std::string half =
-        "POST /intake/source HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nab";
-    ASSERT_EQ(::send(socket, half.data(), half.size(), MSG_NOSIGNAL),
-              static_cast<ssize_t>(half.size()));
-    sockets.push_back(socket);
+    address.sin_port = htons(static_cast<std::uint16_t>(std::stoi(url.substr(url.rfind(':') + 1))));
+    for (int i = 0; i < count; ++i) {
+      const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+      sockets_.push_back(socket);
+      EXPECT_EQ(::connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+      const std::string half =
+          i % 2 == 0 ? "POST /intake/source HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nab"
+                     : "GET /healthz HTTP/1.1\r\nHos";
+      EXPECT_EQ(::send(socket, half.data(), half.size(), MSG_NOSIGNAL),
+                static_cast<ssize_t>(half.size()));
+    }
   }
+  ~SlowClients() {
+    for (const int socket : sockets_) ::close(socket);
+  }
+  SlowClients(const SlowClients&) = delete;
+  SlowClients& operator=(const SlowClients&) = delete;
+
+ private:
+  std::vector<int> sockets_;
+};
+
+TEST_F(IntakeTest, SlowClientsBlockNobody) {
+  start();
+  const SlowClients slow(daemon->url(), 200);
   EXPECT_EQ(http("GET", daemon->url() + "/healthz").status, 200);
   EXPECT_EQ(post("/intake/source", R"({"events":[]})"), 202);
-  for (const int socket : sockets) ::close(socket);
+}
+
+TEST_F(IntakeTest, MoreSlowClientsThanPlacesBlockNobody) {
+  rlimit files{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &files), 0);
+  if (files.rlim_max < 4096) GTEST_SKIP() << "too few files may be open";
+  rlimit more = files;
+  more.rlim_cur = 4096;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &more), 0);
+  start();
+  {
+    const SlowClients slow(daemon->url(), 1400);
+    EXPECT_EQ(http("GET", daemon->url() + "/healthz").status, 200);
+    EXPECT_EQ(post("/intake/source", R"({"events":[]})"), 202);
+  }
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &files), 0);
 }
 
 TEST_F(IntakeTest, TimedASlowRegistryAndASlowDiskDoNotDelayHealthz) {
