@@ -84,7 +84,7 @@ Daemon::Daemon(asio::io_context& loop, const config::Config& config, std::string
                              {{"error_kind", std::string(to_string(error.kind))}});
               }),
       two_way_(placed_),
-      why_({generations_, dead_letters_, outages_,
+      why_({generations_, dead_letters_, outages_, two_way_,
             [this](const std::string& target) { return worker_of(target); }}),
       intake_(*bus_, status_, metrics_, instance_,
               [this](const BlobHint& hint) { return take_hint(hint); }),

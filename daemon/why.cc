@@ -124,6 +124,19 @@ asio::awaitable<Result<void>> Why::look_at_both(Generation& generation, const Ro
   co_return fail(ErrorKind::cancelled, "seen");  // ends the wait beside it
 }
 
+// Two-way rules leave it alone: both sides were pushed.
+asio::awaitable<bool> Why::is_conflict(const Generation& generation, const Route& route,
+                                       const Image& image, const Shown& source,
+                                       const Shown& target) {
+  if (!source.digest || !target.digest || source.digest == target.digest) co_return false;
+  auto way = TwoWay::way_of(generation.config, *route.rule, route.target, image.repository,
+                            image.reference);
+  if (!way) co_return false;
+  const Winner winner =
+      co_await parts_.two_way.newer_side(std::move(*way), *source.digest, target.digest);
+  co_return winner == Winner::unknown;
+}
+
 Json Why::explain(const Route& route, const Image& image, const Shown& source,
                   const Shown& target) const {
   const Worker* worker = parts_.worker(route.target);
@@ -207,6 +220,11 @@ asio::awaitable<HttpResponse> Why::answer(HttpRequest request) {
   group.spawn(look_at_both(*generation, route, *image, source, shown));
   group.spawn(wait_for(patience));
   static_cast<void>(co_await group.join());
+  if (co_await is_conflict(*generation, route, *image, source, shown)) {
+    shown.error = Error{ErrorKind::conflict,
+                        "both sides were pushed and nobody knows which was later: they are left "
+                        "alone; push again where it is right"};
+  }
   co_return respond(explain(route, *image, source, shown));
 }
 

@@ -18,6 +18,7 @@ class Why {
     const Generations& generations;
     const DeadLetterBook& dead_letters;
     const Outages& outages;
+    TwoWay& two_way;
     // Null before the bus is there.
     std::function<const Worker*(const std::string& target)> worker;
   };
@@ -46,6 +47,8 @@ class Why {
                                              const Image& image, Shown& source, Shown& target);
   asio::awaitable<void> look(Generation& generation, std::string registry, std::string repository,
                              oci::Reference reference, Shown& shown);
+  asio::awaitable<bool> is_conflict(const Generation& generation, const Route& route,
+                                    const Image& image, const Shown& source, const Shown& target);
   [[nodiscard]] nlohmann::ordered_json explain(const Route& route, const Image& image,
                                                const Shown& source, const Shown& target) const;
 

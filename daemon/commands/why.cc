@@ -20,7 +20,7 @@ std::string meaning(const std::string& stage) {
   if (stage == "dead_lettered") return "it was given up; see transship dead";
   if (stage == "filtered") return "no rule for this target wants it";
   if (stage == "not_at_source") return "the source does not have it";
-  return "a registry cannot be asked";
+  return "nobody can tell: see the error";
 }
 
 void print_text(const nlohmann::json& why) {

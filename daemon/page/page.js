@@ -62,7 +62,7 @@ const STAGE = {
   dead_lettered: ["bad", "It was given up; see the dead letters below."],
   filtered: ["quiet", "No rule for this target wants it."],
   not_at_source: ["quiet", "The source does not have it."],
-  unknown: ["warn", "A registry cannot be asked."],
+  unknown: ["warn", "Nobody can tell: see the error."],
 };
 
 // Nothing is pending, but pushes may have been missed for so long; 0: none.

@@ -236,6 +236,11 @@ TEST_P(TwoWayUntold, WhereBothMovedItIsReportedAndLeftAlone) {
   expect_conflicts(1);
   EXPECT_EQ(shown_east(), east.digest());
   EXPECT_EQ(shown_west(), west.digest());
+  const auto why = nlohmann::json::parse(
+      http("GET", daemons_.front()->url() + "/api/v1/why?target=us-east&image=mirror/team/app:v1")
+          .body);
+  EXPECT_EQ(why["stage"], "unknown") << why;
+  EXPECT_EQ(why["last_error"]["kind"], "conflict") << why;
   // An operator decides.
   push_west(east);
   reconcile();
