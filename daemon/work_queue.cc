@@ -165,6 +165,27 @@ void WorkQueue::release(const std::string& registry) {
   }
 }
 
+std::vector<WorkItem*> WorkQueue::ready_from_last() const {
+  struct Place {
+    WorkItem* item;
+    std::size_t before;  // in the line of its rule
+  };
+  std::vector<Place> places;
+  for (const auto& [rule, lane] : lanes_) {
+    std::size_t before = 0;
+    for (WorkItem* item : lane.ready) places.push_back({item, before++});
+  }
+  const auto rank = [](const Place& place) {
+    return std::tuple(static_cast<std::int64_t>(place.item->priority), place.item->fresh,
+                      -static_cast<std::int64_t>(place.before));
+  };
+  std::sort(places.begin(), places.end(),
+            [&](const Place& a, const Place& b) { return rank(a) < rank(b); });
+  std::vector<WorkItem*> items;
+  for (const Place& place : places) items.push_back(place.item);
+  return items;
+}
+
 std::vector<WorkItem*> WorkQueue::held_for(const std::string& registry) const {
   const auto line = held_.find(registry);
   if (line == held_.end()) return {};

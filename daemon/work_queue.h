@@ -150,6 +150,8 @@ class WorkQueue {
   [[nodiscard]] bool holds(const WorkItem& item) const {
     return holding_.contains(item.names.source) || holding_.contains(item.names.target);
   }
+  // What may start and waits for its turn, first what would wait longest.
+  [[nodiscard]] std::vector<WorkItem*> ready_from_last() const;
   // Those that were held when their turn came, in order.
   [[nodiscard]] std::vector<WorkItem*> held_for(const std::string& registry) const;
   // The registries that are held.

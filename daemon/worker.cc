@@ -18,6 +18,7 @@ namespace {
 constexpr std::chrono::seconds pause_after_bus_error{1};
 constexpr int moves_max = 20;  // of a tag while it is copied, before others get their turn
 constexpr std::chrono::milliseconds gathers_for{500};
+constexpr std::chrono::seconds look_for_room_again{1};
 
 monitoring::Time now() {
   return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
@@ -54,7 +55,7 @@ asio::awaitable<void> Worker::run() {
     if (wanted == 0) {
       // The outage that fills the window may have been noticed only after it was full.
       make_room();
-      if (room() == 0) co_await changed_.wait();
+      if (room() == 0) co_await changed_.wait_until(Clock::now() + look_for_room_again);
       continue;
     }
     auto batch = co_await inbox_->fetch(wanted);

@@ -178,7 +178,10 @@ class Worker {
   void set_more_to_come(bool more);
   [[nodiscard]] bool is_known_here(bus::Clock::time_point stored_at) const;
   void make_room();
-  std::size_t put_back(WorkItem& item);
+  void put_back_sources_that_are_out();
+  void put_back_what_comes_last();
+  std::size_t put_back(WorkItem& item, std::chrono::milliseconds pause);
+  [[nodiscard]] std::optional<double> pace(std::size_t apart);
   void hand_back_everything();
   asio::awaitable<void> keep_in_progress();
 
@@ -227,6 +230,13 @@ class Worker {
   };
   std::map<monitoring::Ledger::PairId, PutBack> put_back_;
   std::optional<bus::Clock::time_point> oldest_on_bus_;  // when it was looked at last
+  // How fast a window that is full empties.
+  std::size_t settled_ = 0;  // deliveries, since it was measured
+  std::optional<Clock::time_point> full_since_;
+  double settled_per_second_ = 0;
+  Clock::time_point pace_measured_;
+  // Deliveries that went back to make room for what comes behind them, until when.
+  std::deque<std::pair<Clock::time_point, std::size_t>> waiting_their_turn_;
   std::map<std::string, Clock::time_point>
       reported_;  // failures of registries that do not answer, lately logged
 };

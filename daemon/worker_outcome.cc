@@ -277,6 +277,7 @@ void Worker::settle(const Ticket& ticket) {
   if (!ticket.held || --ticket.held->open > 0 || stopped_) return;
   inbox_->acknowledge(ticket.held->delivery);
   let_go(ticket.held);
+  ++settled_;
 }
 
 }  // namespace transship
