@@ -50,14 +50,17 @@ void DeadLetterBook::across(const std::function<void()>& change) {
 void DeadLetterBook::publish_counts() {
   std::map<std::string, std::uint64_t> of_target;
   std::map<std::pair<std::string, std::string>, std::uint64_t> of_pair;
+  std::map<std::pair<std::string, std::string>, std::uint64_t> deletes_of_pair;
   for (const auto& [id, letter] : letters_) {
     ++of_target[letter.target];
     ++of_pair[{letter.rule, letter.target}];
+    if (letter.pushes.empty()) ++deletes_of_pair[{letter.rule, letter.target}];
   }
   for (const std::string& target : generations_.routes().targets())
     metrics_.set_dead_letters(target, of_target[target]);
   for (const monitoring::Pair& pair : generations_.routes().pairs())
-    ledger_.set_dead_letters(ledger_.add_pair(pair), of_pair[{pair.rule, pair.target}]);
+    ledger_.set_dead_letters(ledger_.add_pair(pair), of_pair[{pair.rule, pair.target}],
+                             deletes_of_pair[{pair.rule, pair.target}]);
 }
 
 asio::awaitable<Result<void>> DeadLetterBook::refresh() {

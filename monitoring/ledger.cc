@@ -78,8 +78,9 @@ void Ledger::failed(PairId pair, LastError error) {
   accounts_.at(pair).last_error = std::move(error);
 }
 
-void Ledger::set_dead_letters(PairId pair, std::uint64_t count) {
+void Ledger::set_dead_letters(PairId pair, std::uint64_t count, std::uint64_t of_no_push) {
   accounts_.at(pair).dead_letters = count;
+  accounts_.at(pair).dead_deletes = of_no_push;
 }
 
 void Ledger::set_deletes_stopped(PairId pair, bool stopped) {
@@ -127,7 +128,7 @@ Time Ledger::heard_until(const Account& account, Time now) {
 
 Ledger::Report Ledger::report_of(const Account& account, Time now) const {
   Report report{account.pair,           0,
-                std::nullopt,           account.images.size(),
+                std::nullopt,           account.images.size() + account.dead_deletes,
                 account.bytes_sum,      account.dead_letters,
                 account.last_success,   account.last_error,
                 account.deletes_stopped};

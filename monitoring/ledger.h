@@ -61,7 +61,8 @@ class Ledger {
   void succeeded(PairId pair, Time now);
   void failed(PairId pair, LastError error);
   // How many images were given up. What they stand for is pending all the same: see pushed().
-  void set_dead_letters(PairId pair, std::uint64_t count);
+  // `of_no_push`: how many of them stand for a delete alone; each is a pending image of its own.
+  void set_dead_letters(PairId pair, std::uint64_t count, std::uint64_t of_no_push = 0);
   // Whether the breaker stops this pair's deletes until an operator allows them.
   void set_deletes_stopped(PairId pair, bool stopped);
   // Everything that the source showed at `as_of` is at the target, but for what is pending.
@@ -104,6 +105,7 @@ class Ledger {
     std::uint64_t bytes_sum = 0;
     std::optional<Time> waiting_on_bus;
     std::uint64_t dead_letters = 0;
+    std::uint64_t dead_deletes = 0;   // of them
     std::optional<Time> newest_done;  // of its pushes
     bool reconciled = false;
     bool hears = true;

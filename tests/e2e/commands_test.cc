@@ -291,5 +291,14 @@ TEST_F(Commands, CheckTellsEveryMistakeWithItsPlaceAndOnlineReachesEachRegistry)
   EXPECT_EQ(command({"check", "--online"}).exit_code, 1);
 }
 
+TEST_F(Commands, ResultsThatCannotBeWrittenAreAFailure) {
+  configure("repositories: ['**']");
+  const Finished full =
+      run({"sh", "-c",
+           std::string(TRANSSHIP_PROGRAM) + " check --config " + config() + " > /dev/full"});
+  EXPECT_EQ(full.exit_code, 1);
+  EXPECT_NE(full.errors.find("could not be written"), std::string::npos) << full.errors;
+}
+
 }  // namespace
 }  // namespace transship::testing

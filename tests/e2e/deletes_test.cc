@@ -127,10 +127,11 @@ class ToldDeletes : public ::testing::Test {
     ASSERT_EQ(http("POST", daemon->url() + "/api/v1/reconcile", body).status, 202);
   }
 
-  MemoryRegistry source;
-  std::optional<MemoryRegistry> target;
-  std::optional<DaemonProcess> daemon;
+  std::atomic<bool> gone = false;
   int events = 0;
+  std::optional<MemoryRegistry> target;  // the source's fault looks at it
+  MemoryRegistry source;
+  std::optional<DaemonProcess> daemon;
 };
 
 TEST_F(ToldDeletes, ATwinStaysWhereTheRegistryDeletesByDigestAlone) {
@@ -193,10 +194,9 @@ TEST_F(ToldDeletes, AnEventMayNameTheManifestOrTheRepositoryAlone) {
 TEST_F(ToldDeletes, AManifestThatGoesWhileItsTagIsPutGoes) {
   start(/*takes_tags=*/true);
   const TestImage image = make_image(1);
-  std::atomic<bool> over = false;
-  source.set_fault([&](const HostRequest& request) -> std::optional<HostReply> {
+  source.set_fault([this, image](const HostRequest& request) -> std::optional<HostReply> {
     if (request.method != "HEAD" || !request.path.ends_with("/manifests/v1") || !at_target("v1") ||
-        over.exchange(true))
+        gone.exchange(true))
       return std::nullopt;
     // It is the look after the tag was put; just after its answer the manifest goes.
     source.drop_tag("team/app", "v1");
@@ -210,7 +210,7 @@ TEST_F(ToldDeletes, AManifestThatGoesWhileItsTagIsPutGoes) {
                      {}};
   });
   push_tag("v1", image);
-  EXPECT_TRUE(eventually([&] { return over && !at_target("v1"); })) << daemon->log();
+  EXPECT_TRUE(eventually([&] { return gone && !at_target("v1"); })) << daemon->log();
   EXPECT_TRUE(at_target("v2"));
   EXPECT_TRUE(done());
 }
@@ -264,6 +264,7 @@ TEST_F(ToldDeletes, ARegistryThatAllowsNoDeletesMakesADeadLetter) {
   const auto letters = http("GET", daemon->url() + "/api/v1/dead-letters").body;
   EXPECT_NE(letters.find("deletes are not enabled"), std::string::npos) << letters;
   EXPECT_EQ(of_pair("transship_oldest_pending_seconds"), 0) << "no push waits";
+  EXPECT_EQ(of_pair("transship_pending_images"), 1) << "but an image is not as it should be";
   EXPECT_TRUE(done());
 }
 

@@ -178,6 +178,9 @@ class OutageWithAnswers : public ::testing::TestWithParam<int> {
         .value_or(-1);
   }
 
+  // The registries' own, which may look at them as long as they are there.
+  std::atomic<bool> out = true;
+  std::atomic<int> failures = 3;
   MemoryRegistry source;
   MemoryRegistry target;
   std::optional<DaemonProcess> daemon;
@@ -189,7 +192,6 @@ INSTANTIATE_TEST_SUITE_P(Code, OutageWithAnswers, ::testing::Values(500, 502, 50
 TEST_P(OutageWithAnswers, UsesUpNoImagesTries) {
   constexpr int images = 4;
   start("100ms");
-  std::atomic<bool> out = true;
   target.set_fault([&](const HostRequest&) -> std::optional<HostReply> {
     return out ? std::optional(HostReply{GetParam(), {}, "down"}) : std::nullopt;
   });
@@ -210,7 +212,6 @@ TEST_P(OutageWithAnswers, UsesUpNoImagesTries) {
 // Where the probe alone is answered with errors, what is wanted is there after all.
 TEST_P(OutageWithAnswers, OfTheProbeAloneEndsByItself) {
   start("100ms");
-  std::atomic<int> failures = 3;
   target.set_fault([&](const HostRequest& request) -> std::optional<HostReply> {
     if (request.path == "/v2/" || (request.method == "POST" && failures-- > 0))
       return HostReply{GetParam(), {}, "down"};
@@ -223,7 +224,6 @@ TEST_P(OutageWithAnswers, OfTheProbeAloneEndsByItself) {
 
 TEST_P(OutageWithAnswers, OfTheSourceUsesUpNoImagesTries) {
   start("100ms");
-  std::atomic<bool> out = true;
   source.set_fault([&](const HostRequest&) -> std::optional<HostReply> {
     return out ? std::optional(HostReply{GetParam(), {}, "down"}) : std::nullopt;
   });
