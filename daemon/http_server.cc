@@ -22,7 +22,7 @@ namespace transship {
 namespace {
 
 constexpr int listen_backlog = 512;
-constexpr std::chrono::seconds patience_when_full{1};
+constexpr std::chrono::seconds patience_when_full{2};
 constexpr std::size_t piece_bytes_worth_a_place = 1024;  // of a body
 
 HttpResponse refusal(int status, std::string_view message) {
@@ -232,10 +232,11 @@ void HttpServer::State::came_on(MHD_Connection* connection, bool is_answered) {
 }
 
 // The places are few, and a client that sends a byte now and then keeps one for as long as it
-// likes. Before they are all taken, those go that have come on least, until half of them are free;
+// likes. When hardly any is left, those go that have come on least, until half of them are free;
 // not who waits for our answer, and nobody at once.
 void HttpServer::State::relieve() {
-  if (stopping || relief_is_near || clients.size() < limits.connections * 3 / 4) return;
+  if (stopping || relief_is_near || clients.size() < limits.connections - limits.connections / 64)
+    return;
   const auto now = Clock::now();
   std::vector<std::pair<Clock::time_point, MHD_Connection*>> slow;
   std::size_t staying = 0;
