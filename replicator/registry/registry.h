@@ -47,7 +47,6 @@ class Registry {
   [[nodiscard]] Pace& downloads() { return transport_.downloads(); }
   [[nodiscard]] Pace& uploads() { return transport_.uploads(); }
 
-
   // Whether it speaks the API and takes our credentials (distribution-spec "Determining Support").
   asio::awaitable<Result<void>> check_access();
 
