@@ -108,7 +108,7 @@ Daemon::Daemon(asio::io_context& loop, const config::Config& config, std::string
 Daemon::~Daemon() = default;
 
 std::string Daemon::metrics() {
-  metrics_.set_bus(bus_->connected(), status_.bus_pending());
+  metrics_.set_bus(status_.bus_works(), status_.bus_pending());
   return metrics_.render(ledger_, now());
 }
 

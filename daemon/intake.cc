@@ -118,11 +118,13 @@ asio::awaitable<HttpResponse> Intake::take(const config::Registry& registry, std
       const bool too_large = published.error().kind == ErrorKind::invalid;
       if (!too_large) {
         ++refused_;
+        if (published.error().kind != ErrorKind::throttled) status_.bus_took(false);
         log::error("an event could not be stored: " + published.error().message,
                    {{"registry", registry.name}});
       }
       co_return message(too_large ? 413 : 503, published.error().message);
     }
+    status_.bus_took(true);
     for (std::size_t i = 0; i < published->size(); ++i) {
       const bool duplicate = (*published)[i] == bus::Published::duplicate;
       if (sorted.events[i] == 0) continue;  // a hint, counted above

@@ -29,7 +29,7 @@ class Intake {
   // Takes what tells of a blob to where it is wanted. True: it has to go over the bus.
   using TakeHint = std::function<bool(const BlobHint& hint)>;
 
-  Intake(bus::Bus& bus, const Status& status, monitoring::Metrics& metrics, std::string instance,
+  Intake(bus::Bus& bus, Status& status, monitoring::Metrics& metrics, std::string instance,
          TakeHint take_hint)
       : bus_(bus),
         status_(status),
@@ -53,7 +53,7 @@ class Intake {
   Sorted sort(const config::Registry& registry, std::string_view host, const HttpRequest& request);
 
   bus::Bus& bus_;
-  const Status& status_;
+  Status& status_;
   monitoring::Metrics& metrics_;
   std::string instance_;
   TakeHint take_hint_;

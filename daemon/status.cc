@@ -8,6 +8,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// Who asks whether we are ready before he sends events must come to send one again.
+constexpr std::chrono::seconds refusal_counts_for{30};
+
 monitoring::Time now() {
   return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
 }
@@ -54,10 +57,10 @@ Json Status::registries() const {
 }
 
 Json Status::readiness() const {
-  bool ready = takes_events();
+  bool ready = takes_events() && bus_works();
   for (const auto& [name, seen] : registries_) ready = ready && seen.reached;
   return {{"ready", ready},
-          {"bus", {{"type", bus_.type()}, {"connected", bus_.connected()}}},
+          {"bus", {{"type", bus_.type()}, {"connected", bus_works()}}},
           {"registries", registries()}};
 }
 
@@ -77,15 +80,25 @@ Json Status::report() const {
                      {"last_error", error_or_null(report.last_error)},
                      {"deletes_stopped", report.deletes_stopped}});
   }
-  return {
-      {"region", config.region ? Json(*config.region) : Json()},
-      {"version", TRANSSHIP_VERSION},
-      {"started", rfc3339(started_)},
-      {"now", rfc3339(now())},
-      {"bus",
-       {{"type", bus_.type()}, {"connected", bus_.connected()}, {"pending_events", bus_pending_}}},
-      {"registries", registries()},
-      {"pairs", std::move(pairs)}};
+  return {{"region", config.region ? Json(*config.region) : Json()},
+          {"version", TRANSSHIP_VERSION},
+          {"started", rfc3339(started_)},
+          {"now", rfc3339(now())},
+          {"bus",
+           {{"type", bus_.type()}, {"connected", bus_works()}, {"pending_events", bus_pending_}}},
+          {"registries", registries()},
+          {"pairs", std::move(pairs)}};
+}
+
+void Status::bus_took(bool taken) {
+  bus_refused_at_.reset();
+  if (!taken) bus_refused_at_ = std::chrono::steady_clock::now();
+}
+
+bool Status::bus_works() const {
+  return bus_.connected() &&
+         (!bus_refused_at_ ||
+          std::chrono::steady_clock::now() - *bus_refused_at_ > refusal_counts_for);
 }
 
 void Status::set_reachable(const std::string& registry) {

@@ -39,6 +39,10 @@ class Status final : public Observer {
   [[nodiscard]] std::optional<monitoring::Time> last_answer_of(const std::string& registry) const;
   void set_bus_pending(std::uint64_t events) { bus_pending_ = events; }
   [[nodiscard]] std::uint64_t bus_pending() const { return bus_pending_; }
+  // Whether the bus took what intake brought it.
+  void bus_took(bool taken);
+  // It is connected, and did not refuse an event lately: its disk may be full, or its stream.
+  [[nodiscard]] bool bus_works() const;
   // Every target's durable consumer is there: from now on no event can be missed.
   void set_consumers_ready() { consumers_ready_ = true; }
   [[nodiscard]] bool takes_events() const { return consumers_ready_ && bus_.connected(); }
@@ -70,6 +74,7 @@ class Status final : public Observer {
   monitoring::Time started_;
   std::uint64_t bus_pending_ = 0;
   bool consumers_ready_ = false;
+  std::optional<std::chrono::steady_clock::time_point> bus_refused_at_;
 };
 
 // RFC 3339 in UTC, with milliseconds.

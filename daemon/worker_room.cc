@@ -123,9 +123,13 @@ std::optional<double> Worker::pace(std::size_t apart) {
   return settled_per_second_;
 }
 
-// Returns how many deliveries went. One that another item needs too stays, and all with it.
+// Returns how many deliveries went. One that another item needs too stays, and all with it; so does
+// an image of which something is known that the bus does not keep.
 std::size_t Worker::put_back(WorkItem& item, std::chrono::milliseconds pause) {
-  const auto is_needed = [](const Ticket& ticket) { return !ticket.held || ticket.held->open > 1; };
+  if (item.owes_referrers || item.incomplete) return 0;
+  const auto is_needed = [](const Ticket& ticket) {
+    return !ticket.held || ticket.held->open > 1 || ticket.copied_at;
+  };
   if (std::any_of(item.tickets.begin(), item.tickets.end(), is_needed)) return 0;
   const std::size_t count = item.tickets.size();
   for (const Ticket& ticket : item.tickets) {

@@ -140,7 +140,7 @@ struct Metrics::Families {
       histogram("transship_loop_delay_seconds",
                 "How late the event loop came to a timer, looked at four times a second.");
   Family<Gauge>& bus_connected =
-      gauge("transship_bus_connected", "1 while the message bus can be reached.");
+      gauge("transship_bus_connected", "1 while the message bus can be reached and takes events.");
   Family<Gauge>& bus_pending =
       gauge("transship_bus_pending_events",
             "Events on the bus that a target of this daemon has not acknowledged.");

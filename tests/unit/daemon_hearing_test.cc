@@ -131,11 +131,15 @@ TEST_F(HearingTest, IntakeRefusedAnEvent) {
   EXPECT_THAT(hearing.look(at(2)), IsEmpty());
   EXPECT_EQ(until(9), at(8));
   bus.full = true;
+  EXPECT_TRUE(status.bus_works());
   EXPECT_EQ(post_a_push(), 503);
+  EXPECT_FALSE(status.bus_works()) << "though it is there";
+  EXPECT_TRUE(status.takes_events()) << "how else would it be known that it works again?";
   EXPECT_THAT(hearing.look(at(3)), IsEmpty());
   EXPECT_EQ(until(9), at(2));
   bus.full = false;
   EXPECT_EQ(post_a_push(), 202);
+  EXPECT_TRUE(status.bus_works());
   EXPECT_THAT(hearing.look(at(4)), ElementsAre(pair));
 }
 

@@ -67,6 +67,20 @@ TEST_F(WorkQueueTest, AFloodInOneRepositoryHoldsUpNoOther) {
   EXPECT_EQ(started(), "f3");
 }
 
+TEST_F(WorkQueueTest, SaysWhatWouldWaitLongest) {
+  for (int i = 0; i < 5; ++i) ready_in("all", "flood", "f" + std::to_string(i));
+  ready_in("all", "calm", "a");
+  ready_in("other", "calm", "b");
+  ready("urgent", 5);
+  queue.make_ready_at(item("later"), begin + 1s);
+  std::vector<std::string> last;
+  for (const WorkItem* waits : queue.ready_from_last()) last.push_back(waits->reference.str());
+  ASSERT_EQ(last.size(), 8U);
+  EXPECT_EQ(std::vector(last.begin(), last.begin() + 3),
+            (std::vector<std::string>{"f4", "f3", "f2"}));
+  EXPECT_EQ(last.back(), "urgent");
+}
+
 TEST_F(WorkQueueTest, AFloodByOneRuleHoldsUpNoOther) {
   for (int i = 0; i < 100; ++i)
     ready_in("flood", "team/" + std::to_string(i), "f" + std::to_string(i));
