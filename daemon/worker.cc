@@ -197,7 +197,10 @@ asio::awaitable<Result<ImageResult>> Worker::copy(WorkItem& item,
   }
   auto result = co_await copy_image(std::move(job));
   if (!result && incomplete) item.incomplete = true;
-  if (result && result->outcome == ImageOutcome::copied) item.owes_referrers = item.referrers;
+  if (result && result->outcome == ImageOutcome::copied) {
+    item.owes_referrers = item.referrers;
+    remember(item, *result);
+  }
   co_return result;
 }
 

@@ -122,7 +122,7 @@ class Worker {
                                                      std::optional<oci::Digest> expected,
                                                      const std::vector<Ticket>& tickets,
                                                      monitoring::Time& looked_at);
-  void remember(const WorkItem& item, const config::Rule& rule, const ImageResult& result);
+  void remember(const WorkItem& item, const ImageResult& result);
   asio::awaitable<Result<bool>> remove(WorkItem& item, const config::Rule& rule, bool allowed);
   asio::awaitable<bool> breaker_allows(const PlacedBy& by, const WorkItem& item, bool allowed);
   asio::awaitable<Result<bool>> twin_may_go(const PlacedBy& by, const WorkItem& item,

@@ -137,7 +137,7 @@ asio::awaitable<Result<ImageResult>> Worker::bring_in_step(WorkItem& item,
       break;
     if (result->outcome == ImageOutcome::kept) break;
     if (result->outcome != ImageOutcome::absent) {
-      remember(item, *rule, *result);
+      remember(item, *result);
       break;
     }
     if (next_look(tickets, looked_at, *result)) break;  // it may be told of before it is served
@@ -151,8 +151,12 @@ asio::awaitable<Result<ImageResult>> Worker::bring_in_step(WorkItem& item,
   co_return result;
 }
 
-void Worker::remember(const WorkItem& item, const config::Rule& rule, const ImageResult& result) {
-  shared_.placed.note(PlacedBy::of(item.generation->config, rule, target_name_),
+// As soon as it is there: what comes after may fail, and when the image is tried again the source
+// may have it no longer.
+void Worker::remember(const WorkItem& item, const ImageResult& result) {
+  const config::Rule* rule = item.generation->config.find_rule(item.names.rule);
+  if (rule == nullptr || rule->deletes != config::Deletes::propagate || item.is_referrer()) return;
+  shared_.placed.note(PlacedBy::of(item.generation->config, *rule, target_name_),
                       {item.source_repository.str(), item.reference.str(),
                        item.target_repository.str(), result.digest->str()});
   for (ManifestDelete& running : manifest_deletes_) {

@@ -215,6 +215,21 @@ TEST_F(ToldDeletes, AManifestThatGoesWhileItsTagIsPutGoes) {
   EXPECT_TRUE(done());
 }
 
+// Its tag was put, and what refers to it could not be looked for.
+TEST_F(ToldDeletes, WhatWasPutGoesThoughItsTryFailedAfterwards) {
+  start(/*takes_tags=*/true);
+  target->set_fault([this](const HostRequest& request) -> std::optional<HostReply> {
+    if (request.method != "GET" || !request.path.ends_with("/manifests/v1") || !at_target("v1") ||
+        gone.exchange(true))
+      return std::nullopt;
+    delete_tag("v1");
+    return HostReply{500, {}, {}};
+  });
+  push_tag("v1", make_image(1));
+  EXPECT_TRUE(eventually([&] { return gone && !at_target("v1"); })) << daemon->log();
+  EXPECT_TRUE(done());
+}
+
 TEST_F(ToldDeletes, WithIgnoreADeleteCostsNothing) {
   // Without referrers, for which the source is looked at once more after each copy.
   start(/*takes_tags=*/true, "at_start: false, interval: 7d", "ignore, referrers: false");
