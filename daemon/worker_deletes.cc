@@ -69,8 +69,8 @@ void Worker::accept_remove(const events::Event& event, const std::shared_ptr<Hel
 asio::awaitable<void> Worker::accept_lost(const config::Rule& rule, std::string repository,
                                           std::optional<std::string> digest, Ticket ticket) {
   const auto generation = shared_.generations.now();  // keeps the rule
-  // What is being copied is remembered only at its end, and may have looked at the source before
-  // the delete: each is looked at once more.
+  // What is being copied is remembered only once it is there, and may have looked at the source
+  // before the delete: each is looked at once more.
   for (const auto& [key, item] : queue_.items()) {
     if (item->state != WorkItem::State::running || item->names.rule != rule.name ||
         item->source_repository.str() != repository || item->is_referrer())
@@ -135,11 +135,8 @@ asio::awaitable<Result<ImageResult>> Worker::bring_in_step(WorkItem& item,
     if (!result || item.is_referrer() || rule == nullptr ||
         rule->deletes != config::Deletes::propagate)
       break;
-    if (result->outcome == ImageOutcome::kept) break;
-    if (result->outcome != ImageOutcome::absent) {
-      remember(item, *result);
-      break;
-    }
+    if (result->outcome == ImageOutcome::unchanged) remember(item, *result);
+    if (result->outcome != ImageOutcome::absent) break;
     if (next_look(tickets, looked_at, *result)) break;  // it may be told of before it is served
     bool allowed = false;
     for (const Ticket& ticket : tickets) allowed = allowed || ticket.deletes_allowed;

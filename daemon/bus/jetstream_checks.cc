@@ -29,6 +29,17 @@ std::int64_t nanoseconds(std::chrono::nanoseconds time) { return time.count(); }
 // "-1" and 0 both mean no limit.
 bool limited_below(std::int64_t limit, std::int64_t least) { return limit > 0 && limit < least; }
 
+// Whether one of the stream's limits on its size is below these.
+bool is_full_below(const jsStreamConfig& stream, std::int64_t messages, std::int64_t bytes) {
+  return limited_below(stream.MaxMsgs, messages) || limited_below(stream.MaxBytes, bytes) ||
+         limited_below(stream.MaxMsgsPerSubject, messages);
+}
+
+std::string limits_of(const jsStreamConfig& stream) {
+  return fmt::format("max_msgs {}, max_bytes {}, max_msgs_per_subject {}", stream.MaxMsgs,
+                     stream.MaxBytes, stream.MaxMsgsPerSubject);
+}
+
 Result<void> refuse(const char* what, const std::string& name, const std::string& why) {
   return fail(ErrorKind::invalid, fmt::format("the {} '{}' {}", what, name, why));
 }
@@ -53,22 +64,18 @@ Result<void> check_discard_new(const jsStreamConfig& stream, const JetStreamOpti
                                std::vector<std::string>& warnings) {
   const bool is_limited = stream.MaxMsgs > 0 || stream.MaxBytes > 0 || stream.MaxMsgsPerSubject > 0;
   if (!is_limited || stream.Retention != js_LimitsPolicy) return {};
-  const std::string limits =
-      fmt::format("(max_msgs {}, max_bytes {}, max_msgs_per_subject {}, discard new)",
-                  stream.MaxMsgs, stream.MaxBytes, stream.MaxMsgsPerSubject);
   if (stream.MaxAge <= 0) {
-    return refuse("stream", options.stream,
-                  fmt::format("takes no event any more once it is full, for ever {}: set max_age, "
-                              "or discard old",
-                              limits));
+    return refuse(
+        "stream", options.stream,
+        fmt::format("takes no event any more once it is full, for ever ({}, discard new): "
+                    "set max_age, or discard old",
+                    limits_of(stream)));
   }
-  if (limited_below(stream.MaxMsgs, messages_wanted) ||
-      limited_below(stream.MaxBytes, bytes_wanted) ||
-      limited_below(stream.MaxMsgsPerSubject, messages_wanted)) {
+  if (is_full_below(stream, messages_wanted, bytes_wanted)) {
     warnings.push_back(fmt::format(
-        "the stream '{}' takes no event while it is full, until the oldest are old enough {}: "
-        "registries are answered 503 then",
-        options.stream, limits));
+        "the stream '{}' takes no event while it is full, until the oldest are old enough ({}, "
+        "discard new): registries are answered 503 then",
+        options.stream, limits_of(stream)));
   }
   return {};
 }
@@ -77,20 +84,16 @@ Result<void> check_discard_new(const jsStreamConfig& stream, const JetStreamOpti
 Result<void> check_limits(const jsStreamConfig& stream, const JetStreamOptions& options,
                           std::vector<std::string>& warnings) {
   if (stream.Discard != js_DiscardOld) return check_discard_new(stream, options, warnings);
-  if (limited_below(stream.MaxMsgs, messages_min) || limited_below(stream.MaxBytes, bytes_min) ||
-      limited_below(stream.MaxMsgsPerSubject, messages_min)) {
+  if (is_full_below(stream, messages_min, bytes_min)) {
     return refuse("stream", options.stream,
-                  fmt::format("drops old events after a few (max_msgs {}, max_bytes {}, "
-                              "max_msgs_per_subject {}, discard old): raise the limits",
-                              stream.MaxMsgs, stream.MaxBytes, stream.MaxMsgsPerSubject));
+                  fmt::format("drops old events after a few ({}, discard old): raise the limits",
+                              limits_of(stream)));
   }
-  if (limited_below(stream.MaxMsgs, messages_wanted) ||
-      limited_below(stream.MaxBytes, bytes_wanted) ||
-      limited_below(stream.MaxMsgsPerSubject, messages_wanted)) {
-    warnings.push_back(fmt::format(
-        "the stream '{}' drops old events over a small limit (max_msgs {}, max_bytes {}, "
-        "max_msgs_per_subject {}): a target that is down for long falls back on reconciliation",
-        options.stream, stream.MaxMsgs, stream.MaxBytes, stream.MaxMsgsPerSubject));
+  if (is_full_below(stream, messages_wanted, bytes_wanted)) {
+    warnings.push_back(
+        fmt::format("the stream '{}' drops old events over a small limit ({}): a target that is "
+                    "down for long falls back on reconciliation",
+                    options.stream, limits_of(stream)));
   }
   return {};
 }
